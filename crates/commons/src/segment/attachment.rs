@@ -1,0 +1,478 @@
+//! Attachments: mappings of a segment in this process, and how they are made.
+
+use std::fmt;
+use std::ops::{Bound, RangeBounds};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+use super::handle::Segment;
+use super::protocol::Hold;
+use crate::error::{Attempt, Error, Result};
+use crate::sys::file::Identity;
+use crate::sys::map::{self, Request, Where};
+use crate::sys::signal::{self, Guarded};
+use crate::sys::{Errno, file, filesystem, limits};
+
+/// How a segment is attached.
+///
+/// ```
+/// use commons::{AttachOptions, Segment};
+///
+/// # let name = format!("doc-attach-{}", std::process::id());
+/// let segment = Segment::create(name, 1 << 20)?;
+/// let window = segment.attach_with(&AttachOptions::new().range(4096..8192).read_only(true).prefault(true))?;
+/// assert_eq!(window.len(), 4096);
+/// # Ok::<(), commons::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct AttachOptions {
+    start: u64,
+    /// Exclusive; `None` for the end of the segment.
+    end: Option<u64>,
+    read_only: bool,
+    place: Place,
+    prefault: bool,
+    lock: bool,
+    huge_pages: bool,
+    reserve: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    #[default]
+    Anywhere,
+    At(usize),
+    Replacing(usize),
+}
+
+impl AttachOptions {
+    /// The defaults: the whole segment, as writable as the handle, wherever there is room.
+    pub fn new() -> AttachOptions {
+        AttachOptions::default()
+    }
+
+    /// Only these bytes of the segment. They need not begin or end at a page, but whole pages are mapped.
+    pub fn range(mut self, bytes: impl RangeBounds<u64>) -> AttachOptions {
+        self.start = match bytes.start_bound() {
+            Bound::Included(start) => *start,
+            Bound::Excluded(start) => start.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        self.end = match bytes.end_bound() {
+            Bound::Included(end) => Some(end.saturating_add(1)),
+            Bound::Excluded(end) => Some(*end),
+            Bound::Unbounded => None,
+        };
+        self
+    }
+
+    /// For reading only, from a description that is open for reading only: nothing in this process, not
+    /// even `mprotect`, makes it writable.
+    #[doc(alias = "SHM_RDONLY")]
+    #[doc(alias = "PR_SHM_READONLY")]
+    pub fn read_only(mut self, read_only: bool) -> AttachOptions {
+        self.read_only = read_only;
+        self
+    }
+
+    /// At this address, a multiple of the page size, if nothing is mapped there.
+    pub fn at(mut self, address: usize) -> AttachOptions {
+        self.place = Place::At(address);
+        self
+    }
+
+    /// At this address, a multiple of the page size, in place of whatever is mapped there.
+    ///
+    /// # Safety
+    ///
+    /// When the options are used, nothing may still use what is mapped in the range: not Rust objects, not
+    /// code, not a thread's stack.
+    #[doc(alias = "MAP_FIXED")]
+    #[doc(alias = "SHM_REMAP")]
+    pub unsafe fn at_replacing(mut self, address: usize) -> AttachOptions {
+        self.place = Place::Replacing(address);
+        self
+    }
+
+    /// Brings all pages into memory and into the page table now, so that touching them later costs no fault.
+    #[doc(alias = "MAP_POPULATE")]
+    pub fn prefault(mut self, prefault: bool) -> AttachOptions {
+        self.prefault = prefault;
+        self
+    }
+
+    /// Locks the pages in memory, brought in now: they are never swapped out while attached.
+    #[doc(alias = "mlock")]
+    #[doc(alias = "SHM_LOCK")]
+    pub fn lock_in_memory(mut self, lock: bool) -> AttachOptions {
+        self.lock = lock;
+        self
+    }
+
+    /// Maps at a multiple of 2 MiB and asks for huge pages, where machine and filesystem have them; small ones
+    /// otherwise. A segment's own pages are made huge or small when they are reserved or first touched: see
+    /// [`SegmentOptions::huge_pages`](crate::SegmentOptions::huge_pages).
+    #[doc(alias = "MADV_HUGEPAGE")]
+    pub fn huge_pages(mut self, huge_pages: bool) -> AttachOptions {
+        self.huge_pages = huge_pages;
+        self
+    }
+
+    /// Reserves address space for so many bytes from the start of the range, for a segment that is going to
+    /// [grow](Segment::grow): new bytes then come to be seen ([`Attachment::refresh`]) without the
+    /// attachment moving. Address space alone costs no memory.
+    pub fn reserve(mut self, bytes: usize) -> AttachOptions {
+        self.reserve = bytes;
+        self
+    }
+}
+
+/// A segment, or a range of it, mapped into this process.
+///
+/// Keeps the segment alive, without a file descriptor. Detached by dropping it. `Send` and `Sync`: any
+/// thread may use it, and so may a forked child, which has an attachment of its own then.
+///
+/// # Whose bytes these are
+///
+/// Other processes read and write them at any time. So there is no `&[u8]` here: what is safe is copying
+/// ([`read_at`](Attachment::read_at), [`write_at`](Attachment::write_at)) and slices of atomics
+/// ([`atomics`](Attachment::atomics)). For all else there is a raw pointer.
+///
+/// # What a foreign truncation does
+///
+/// Commons never makes a segment smaller. A program with permission to write to it can, by calling
+/// `ftruncate`; then touching the bytes that are gone is `SIGBUS`, which ends the process, by whatever way
+/// they are touched: the safe methods too. With [`guard`](Attachment::guard) it is an error instead.
+/// Memory that was reserved and not truncated never faults.
+pub struct Attachment {
+    /// Where the mapping begins.
+    base: NonNull<u8>,
+    /// Bytes of address space, in whole pages.
+    mapped: usize,
+    /// Bytes from the mapping's beginning to the first byte asked for.
+    lead: usize,
+    /// Bytes that can be used, from the first one asked for.
+    len: AtomicUsize,
+    /// Where the first byte lies in the segment.
+    offset: u64,
+    /// Whether it ends where the range asked for ends, rather than with the segment.
+    bounded: bool,
+    writable: bool,
+    /// Bytes in a page.
+    page: usize,
+    /// A seal keeps the segment from shrinking.
+    sealed: bool,
+    guard: OnceLock<Guarded>,
+    identity: Identity,
+    hold: Option<Arc<Hold>>,
+}
+
+// SAFETY: the mapping belongs to the process, not to a thread; all access through `&self` is by atomics or
+// raw pointers.
+unsafe impl Send for Attachment {}
+// SAFETY: as above.
+unsafe impl Sync for Attachment {}
+
+impl fmt::Debug for Attachment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attachment")
+            .field("address", &self.as_ptr())
+            .field("len", &self.len())
+            .field("offset", &self.offset)
+            .field("writable", &self.writable)
+            .finish_non_exhaustive()
+    }
+}
+
+const VERB: &str = "attach";
+
+impl Attachment {
+    pub(crate) fn new(segment: &Segment, options: &AttachOptions) -> Result<Attachment> {
+        let attempt = || segment.attempt(VERB);
+        let stat = segment.stat(VERB)?;
+        let end = options.end.unwrap_or(stat.size);
+        if end > stat.size || options.start >= end {
+            let len = end.saturating_sub(options.start);
+            return Err(Error::OutOfRange { offset: options.start, len, size: stat.size });
+        }
+        let own = segment.fd(VERB)?;
+        let twin = if options.read_only && !segment.is_read_only() {
+            Some(segment.read_only_twin(VERB)?)
+        } else {
+            None
+        };
+        let (fd, hold): (BorrowedFd<'_>, _) = match &twin {
+            Some((fd, _)) => (fd.as_fd(), None),
+            None => (own, segment.hold().cloned()),
+        };
+        let result = Attachment::map(segment, options, fd, end);
+        let hold = match twin {
+            None => hold,
+            Some((fd, twin)) => keep_twin(fd, twin, result.is_ok()),
+        };
+        let mut attachment = result?;
+        attachment.hold = hold;
+        attachment.prepare(options, &attempt)?;
+        Ok(attachment)
+    }
+
+    fn map(segment: &Segment, options: &AttachOptions, fd: BorrowedFd<'_>, end: u64) -> Result<Attachment> {
+        let attempt = || segment.attempt(VERB);
+        let bad = |why| Error::BadOption { attempt: attempt(), why };
+        let too_large = || bad("it does not fit into this process's address space");
+        let page = match segment.huge_page_size(fd) {
+            Some(_) if options.reserve > 0 => {
+                return Err(Error::Unsupported {
+                    attempt: attempt(),
+                    filesystem: filesystem::Kind::Hugetlbfs.name(),
+                    why: "extends a file to whatever is mapped, so that no address space can be reserved past its end",
+                });
+            }
+            Some(huge) => huge,
+            None => map::page_size(),
+        };
+        let lead = usize::try_from(options.start % page as u64).map_err(|_| too_large())?;
+        let len = usize::try_from(end - options.start).map_err(|_| too_large())?;
+        let mapped =
+            len.max(options.reserve).checked_add(lead).and_then(|sum| sum.checked_next_multiple_of(page));
+        let mapped = mapped.ok_or_else(too_large)?;
+        let place = match options.place {
+            Place::Anywhere if options.huge_pages && mapped >= HUGE => Where::Aligned(HUGE.max(page)),
+            Place::Anywhere => Where::Anywhere,
+            Place::At(address) => Where::At(address),
+            Place::Replacing(address) => Where::Replacing(address),
+        };
+        if let Where::At(address) | Where::Replacing(address) = place {
+            if address % page != 0 || lead != 0 || address == 0 {
+                return Err(bad(
+                    "an address asked for, and the start of the range, are multiples of the page size",
+                ));
+            }
+        }
+        let writable = !options.read_only && !segment.is_read_only();
+        let request = Request { len: mapped, offset: options.start - lead as u64, writable, place };
+        // SAFETY: the options replace something only if the caller vouched for that.
+        let base = unsafe { map::map(fd, request) }.map_err(|error| match error {
+            Errno::EXIST => match place {
+                Where::At(address) => Error::AddressInUse { attempt: attempt(), address },
+                _ => segment.error(VERB, error),
+            },
+            Errno::NOMEM if limits::mappings_are_exhausted() => {
+                Error::TooManyMappings { attempt: attempt(), limit: limits::mappings().unwrap_or(0) }
+            }
+            Errno::NOMEM if place != Where::Anywhere || mapped > 1 << 40 => too_large(),
+            error => segment.error(VERB, error),
+        })?;
+        Ok(Attachment {
+            base,
+            mapped,
+            lead,
+            len: AtomicUsize::new(len),
+            offset: options.start,
+            bounded: options.end.is_some(),
+            writable,
+            page,
+            sealed: file::cannot_shrink(fd),
+            guard: OnceLock::new(),
+            identity: segment.identity(),
+            hold: None,
+        })
+    }
+
+    /// What is asked of the pages, once the mapping stands.
+    fn prepare(&self, options: &AttachOptions, attempt: &dyn Fn() -> Box<Attempt>) -> Result<()> {
+        let os = |error: Errno| Error::Os { attempt: attempt(), source: error.into() };
+        // Only the pages that the file has: past its end there is nothing to bring in.
+        let present = (self.lead + self.len()).next_multiple_of(self.page).min(self.mapped);
+        if options.huge_pages {
+            // Without huge pages in the kernel it is as if there were none free.
+            let _ = map::ask_for_huge_pages(self.base, self.mapped);
+        }
+        if options.prefault || options.lock {
+            match map::populate(self.base, present, self.writable) {
+                // Older kernels cannot; then pages come as they are touched.
+                Ok(()) | Err(Errno::INVAL) => {}
+                Err(Errno::FAULT | Errno::HWPOISON) => {
+                    return Err(Error::NoSpace {
+                        attempt: attempt(),
+                        wanted: present as u64,
+                        free: 0,
+                        total: 0,
+                        free_files: None,
+                    });
+                }
+                Err(error) => return Err(os(error)),
+            }
+        }
+        if options.lock {
+            map::lock_in_memory(self.base, present).map_err(|error| {
+                match (error, limits::locked_memory()) {
+                    (Errno::NOMEM | Errno::PERM | Errno::AGAIN, Some(limit)) => {
+                        Error::LockedMemoryLimit { attempt: attempt(), limit }
+                    }
+                    _ => os(error),
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Where the bytes are. Valid for [`len`](Attachment::len) bytes, for reading, and for writing unless the
+    /// attachment is [read-only](Attachment::is_read_only), as long as it lives. Other processes may access
+    /// them at any time: use atomics, volatile or copying access, or a lock that all follow.
+    #[doc(alias = "shmAddress")]
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.base.as_ptr().wrapping_add(self.lead)
+    }
+
+    /// How many bytes there are, exactly.
+    pub fn len(&self) -> usize {
+        self.len.load(Relaxed)
+    }
+
+    /// Never: an attachment has at least one byte.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where its first byte lies in the segment.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Whether it may not be written through.
+    pub fn is_read_only(&self) -> bool {
+        !self.writable
+    }
+
+    /// Turns a truncation of the segment by a foreign program from a `SIGBUS` into an error.
+    ///
+    /// Bytes that are gone read as zeros from then on, what is written to them is lost, and
+    /// [`check`](Attachment::check), [`read_at`](Attachment::read_at) and [`write_at`](Attachment::write_at)
+    /// say [`Error::Truncated`]. The same for a page of a [sparse](crate::SegmentOptions::sparse)
+    /// segment for which there is no room. Free where a seal makes that impossible
+    /// ([`Segment::anonymous`]).
+    ///
+    /// Puts a handler for `SIGBUS` in place, once in a process. Faults elsewhere go on to the handler that was
+    /// there before. A handler that the program puts in place later has to pass on to the one that it finds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`] if the system refuses the handler.
+    pub fn guard(&self) -> Result<()> {
+        if self.sealed || self.guard.get().is_some() {
+            return Ok(());
+        }
+        let guarded = signal::guard(self.base.addr().get(), self.mapped, self.page)
+            .map_err(|error| Error::Os { attempt: self.attempt("guard"), source: error.into() })?;
+        // Another thread may have been first: one is enough.
+        let _ = self.guard.set(guarded);
+        Ok(())
+    }
+
+    /// Whether all bytes are still the segment's, as far as a [guard](Attachment::guard) has found out. Costs one
+    /// load. Ask after using what was read through [`atomics`](Attachment::atomics) or the raw pointer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Truncated`].
+    pub fn check(&self) -> Result<()> {
+        match self.guard.get() {
+            Some(guarded) if guarded.faulted() => Err(Error::Truncated(self.attempt("use"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes in bytes that [`grow`](Segment::grow) added since, as far as address space was
+    /// [reserved](AttachOptions::reserve); how many bytes there are now. Nothing moves, and views made
+    /// before stay valid. `segment` is a handle of the same segment.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadOption`] if it is another segment's; [`Error::HandleClosed`].
+    pub fn refresh(&self, segment: &Segment) -> Result<usize> {
+        let verb = "refresh";
+        let stat = segment.stat(verb)?;
+        if stat.identity != self.identity {
+            let why = "the attachment is of another segment; use a handle of the same";
+            return Err(Error::BadOption { attempt: segment.attempt(verb), why });
+        }
+        if self.bounded {
+            return Ok(self.len());
+        }
+        let there = usize::try_from(stat.size.saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        let usable = there.min(self.mapped - self.lead);
+        Ok(self.len.fetch_max(usable, Relaxed).max(usable))
+    }
+
+    /// Writes changed bytes to storage and waits until they are there, for namespaces on disk. On tmpfs there
+    /// is nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`] if the storage fails.
+    #[doc(alias = "msync")]
+    pub fn flush(&self) -> Result<()> {
+        let present = (self.lead + self.len()).next_multiple_of(self.page).min(self.mapped);
+        map::flush(self.base, present)
+            .map_err(|error| Error::Os { attempt: self.attempt("flush"), source: error.into() })
+    }
+
+    /// Detaches, as dropping does, and tells if the system refused.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`].
+    #[doc(alias = "munmap")]
+    #[doc(alias = "shmdt")]
+    #[doc(alias = "PR_DetachSharedMemory")]
+    pub fn detach(self) -> Result<()> {
+        let mut this = std::mem::ManuallyDrop::new(self);
+        let attempt = this.attempt("detach");
+        // SAFETY: `this` is not used again.
+        unsafe { this.end() }.map_err(|error| Error::Os { attempt, source: error.into() })
+    }
+
+    pub(crate) fn attempt(&self, verb: &'static str) -> Box<Attempt> {
+        match &self.hold {
+            Some(hold) => hold.place.attempt(verb),
+            None => Attempt::anonymous(verb),
+        }
+    }
+
+    /// Unmaps, and leaves if it was the last.
+    ///
+    /// # Safety
+    ///
+    /// To be called once, as the last use.
+    unsafe fn end(&mut self) -> Result<(), Errno> {
+        drop(self.guard.take());
+        let hold = self.hold.take();
+        // SAFETY: the mapping was made by `map`, and all that borrows it has ended with this attachment.
+        let done = unsafe { map::unmap(self.base, self.mapped) };
+        // The mapping first: it is what holds the slot when the handle is gone.
+        if let Some(hold) = hold.and_then(Arc::into_inner) {
+            hold.leave();
+        }
+        done
+    }
+}
+
+/// Bytes in a transparent huge page.
+const HUGE: usize = 2 << 20;
+
+/// Closes a read-only twin's descriptor; its hold, if a mapping was made to carry it.
+fn keep_twin(fd: OwnedFd, twin: Option<super::protocol::Hold>, mapped: bool) -> Option<Arc<Hold>> {
+    drop(fd);
+    // Without a mapping the slot went with the descriptor; the handle's own is there, so it was not the last.
+    twin.filter(|_| mapped).map(Arc::new)
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        // SAFETY: the last use.
+        let _ = unsafe { self.end() };
+    }
+}

@@ -1,0 +1,199 @@
+//! Looking at what is in a namespace, without holding any of it.
+
+use std::fs::ReadDir;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::holders;
+use super::name::Name;
+use super::namespace::Namespace;
+use super::options::Lifetime;
+use super::protocol::{self, Place};
+use crate::error::{Attempt, Error, Result};
+use crate::sys::Errno;
+use crate::sys::file::{self, Access, Stat};
+
+/// The segments of a namespace, one after the other; made by [`Namespace::list`].
+///
+/// An item is an error where the system could not go on reading the directory.
+#[derive(Debug)]
+pub struct Entries {
+    places: Places,
+}
+
+impl Entries {
+    pub(crate) fn new(namespace: &Namespace) -> Result<Entries> {
+        let read = std::fs::read_dir(namespace.directory()).map_err(|error| failed(namespace, error))?;
+        Ok(Entries { places: Places { namespace: namespace.clone(), read } })
+    }
+
+    /// All regular files, half-made ones as well.
+    pub(crate) fn all_places(self) -> Places {
+        self.places
+    }
+}
+
+impl Iterator for Entries {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.places.find_map(|place| match place {
+            Ok(place) if Name::is_unfinished(place.name.file_name()) => None,
+            Ok(place) => Some(Ok(Entry { place: Arc::new(place) })),
+            Err(error) => Some(Err(error)),
+        })
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Places {
+    namespace: Namespace,
+    read: ReadDir,
+}
+
+impl Iterator for Places {
+    type Item = Result<Place>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let entry = match self.read.next()? {
+                Ok(entry) => entry,
+                Err(error) => return Some(Err(failed(&self.namespace, error))),
+            };
+            let file_name = entry.file_name();
+            // The kind usually comes with the name, so that this costs no call.
+            let regular = entry.file_type().is_ok_and(|kind| kind.is_file());
+            if !regular || self.namespace.is_semaphore(&file_name) {
+                continue;
+            }
+            if let Ok(name) = Name::from_file_name(file_name) {
+                return Some(Ok(Place::new(self.namespace.clone(), name)));
+            }
+        }
+    }
+}
+
+fn failed(namespace: &Namespace, source: std::io::Error) -> Error {
+    let attempt = Attempt::directory("list", namespace.directory());
+    match source.kind() {
+        std::io::ErrorKind::PermissionDenied => Error::PermissionDenied { attempt, source },
+        std::io::ErrorKind::NotFound => Error::NotFound(attempt),
+        _ => Error::Os { attempt, source },
+    }
+}
+
+/// A segment that was seen in a namespace. It may be gone by now.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    place: Arc<Place>,
+}
+
+impl Entry {
+    /// Its name.
+    pub fn name(&self) -> &Name {
+        &self.place.name
+    }
+
+    /// Its metadata; `None` if it is gone, or is no segment any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PermissionDenied`] if the directory may not be searched.
+    pub fn info(&self) -> Result<Option<Info>> {
+        match file::stat_path(&self.place.path) {
+            Ok(stat) if stat.kind == file::Kind::Regular => Ok(Some(Info::new(&stat))),
+            Ok(_) | Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(self.place.error("look at", error)),
+        }
+    }
+
+    /// Who holds it and how much of it is in memory; `None` if it is gone or may not be opened for reading.
+    /// Takes no lock, and is nobody's holder meanwhile.
+    pub fn look(&self) -> Option<Look> {
+        let fd = file::open(&self.place.path, Access::ReadOnly).ok()?;
+        let stat = file::stat(fd.as_fd()).ok().filter(|stat| stat.kind == file::Kind::Regular)?;
+        let holders = holders::slots(fd.as_fd(), stat.identity, None).ok()?.len();
+        Some(Look { info: Info::new(&stat), holders, resident: file::resident(fd.as_fd()) })
+    }
+
+    /// Which processes hold it; see [`Segment::holders`](crate::Segment::holders).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::PermissionDenied`] if it may not be opened for reading.
+    pub fn holders(&self) -> Result<holders::Holders> {
+        let fail = |error| self.place.error("look at", error);
+        let fd = file::open(&self.place.path, Access::ReadOnly).map_err(fail)?;
+        let stat = file::stat(fd.as_fd()).map_err(fail)?;
+        holders::find(fd.as_fd(), stat.identity, None).map_err(fail)
+    }
+
+    /// Deletes it, as [`Namespace::delete`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Namespace::delete`].
+    pub fn delete(&self) -> Result<()> {
+        protocol::delete(&self.place, super::options::SegmentOptions::PATIENCE)
+    }
+}
+
+/// A segment's metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Info {
+    /// Bytes.
+    pub size: u64,
+    /// Bytes of memory or disk that are allocated to it, touched or not.
+    pub reserved: u64,
+    /// How long it lives.
+    pub lifetime: Lifetime,
+    /// Permission bits: `0o777` at most.
+    pub mode: u32,
+    /// The owner's user id.
+    pub uid: u32,
+    /// The owner's group id.
+    pub gid: u32,
+    /// When it was last created, grown, or written to by `write`; writing through an attachment on tmpfs does
+    /// not show.
+    pub modified: SystemTime,
+}
+
+impl Info {
+    pub(crate) fn new(stat: &Stat) -> Info {
+        let (seconds, nanoseconds) = stat.modified;
+        let since = Duration::new(seconds.unsigned_abs(), nanoseconds.min(999_999_999));
+        let modified =
+            if seconds >= 0 { UNIX_EPOCH.checked_add(since) } else { UNIX_EPOCH.checked_sub(since) };
+        Info {
+            size: stat.size,
+            reserved: stat.allocated,
+            lifetime: Lifetime::of(stat),
+            mode: stat.mode & 0o777,
+            uid: stat.uid,
+            gid: stat.gid,
+            modified: modified.unwrap_or(UNIX_EPOCH),
+        }
+    }
+}
+
+/// What a look at a segment showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Look {
+    /// Its metadata.
+    pub info: Info,
+    /// How many handles hold it, each counted once with all its attachments and forked copies. Foreign
+    /// mappings, made without Commons, are not counted.
+    pub holders: usize,
+    /// Bytes of it that are in memory; `None` where the kernel does not say (before 6.5, or on hugetlbfs).
+    pub resident: Option<u64>,
+}
+
+impl Look {
+    /// Whether it is an orphan: to live as long as somebody holds it, and held by nobody.
+    pub fn is_orphan(&self) -> bool {
+        self.info.lifetime == Lifetime::UntilLastDetach && self.holders == 0
+    }
+}

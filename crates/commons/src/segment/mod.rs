@@ -1,0 +1,38 @@
+//! Segments: named regions of memory, the namespaces that their names live in, and the attachments that
+//! map them.
+//!
+//! | file         | holds                                                                         |
+//! | ------------ | ----------------------------------------------------------------------------- |
+//! | `name`       | names, and the file names that stand for them                                 |
+//! | `namespace`  | directories of names: list, look, delete, sweep                               |
+//! | `options`    | how segments are created and opened                                           |
+//! | `protocol`   | the protocol of names, with its proof: the one delicate part                  |
+//! | `slot`       | where the locks lie                                                           |
+//! | `reserve`    | size and memory: had in full, or an error                                     |
+//! | `handle`     | `Segment`, the handle                                                         |
+//! | `attachment` | `Attachment`, the mapping, and how it is made                                 |
+//! | `view`       | safe access to an attachment's bytes                                          |
+//! | `holders`    | who holds a segment                                                           |
+//! | `entry`      | looking at segments without holding them                                      |
+
+mod attachment;
+mod entry;
+mod handle;
+mod holders;
+mod name;
+mod namespace;
+mod options;
+mod protocol;
+mod reserve;
+pub mod slot;
+mod view;
+
+pub use attachment::{AttachOptions, Attachment};
+pub use entry::{Entries, Entry, Info, Look};
+pub use handle::{Segment, Usage};
+pub use holders::{Holder, Holders};
+pub use name::Name;
+pub(crate) use name::TOO_LONG;
+pub use namespace::{Namespace, Sweep};
+pub use options::{InitializerResult, Lifetime, OwnerPolicy, SegmentOptions};
+pub use view::Atomic;

@@ -1,0 +1,503 @@
+//! How segments are created and opened.
+
+use std::error::Error as StdError;
+use std::ffi::{CString, OsStr};
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::handle::Segment;
+use super::namespace::Namespace;
+use super::protocol::{self, Manner, Means, Patience, Place, Step, Unpublished};
+use super::reserve::{self, Plan};
+use crate::error::{Attempt, Error, Result};
+use crate::sys::file::{self, Access, STICKY, Stat};
+use crate::sys::watch::Watch;
+use crate::sys::{Errno, filesystem, process};
+
+/// How long a segment lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lifetime {
+    /// Until the last handle and attachment, in any process, has gone. If the last one ended without detaching
+    /// (`kill -9`, `exec`, `_exit`), the segment is an *orphan*: the next one to open or create that name
+    /// removes it, and so does [`Namespace::sweep`].
+    ///
+    /// Remembered as the file's sticky bit: a `chmod` by hand that drops it makes the segment
+    /// `UntilDeleted`.
+    UntilLastDetach,
+    /// Until somebody deletes it.
+    UntilDeleted,
+}
+
+impl Lifetime {
+    pub(crate) fn of(stat: &Stat) -> Lifetime {
+        if stat.is_sticky() { Lifetime::UntilLastDetach } else { Lifetime::UntilDeleted }
+    }
+
+    pub(crate) fn mark(self) -> u32 {
+        match self {
+            Lifetime::UntilLastDetach => STICKY,
+            Lifetime::UntilDeleted => 0,
+        }
+    }
+}
+
+/// Whose segments may be opened.
+///
+/// A name in a directory that others can write to may have been taken by anybody: who opens a segment
+/// trusts its owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OwnerPolicy {
+    /// Only those of the effective user of this process.
+    #[default]
+    Me,
+    /// Only those of the user with this id.
+    User(u32),
+    /// Anybody's, as far as their mode lets one.
+    Any,
+}
+
+impl OwnerPolicy {
+    pub(crate) fn allows(self, owner: u32) -> bool {
+        match self {
+            OwnerPolicy::Me => owner == process::user(),
+            OwnerPolicy::User(user) => owner == user,
+            OwnerPolicy::Any => true,
+        }
+    }
+}
+
+/// What an initialiser returns.
+pub type InitializerResult = Result<(), Box<dyn StdError + Send + Sync>>;
+
+type Initializer<'i> = dyn Fn(&mut [u8]) -> InitializerResult + 'i;
+
+/// How a segment is created or opened.
+///
+/// ```
+/// use commons::{Lifetime, SegmentOptions};
+///
+/// let options = SegmentOptions::new()
+///     .size(1 << 20)
+///     .mode(0o640)
+///     .lifetime(Lifetime::UntilLastDetach)
+///     .initialize(|bytes| {
+///         bytes[..5].copy_from_slice(b"ready"); // before anybody can open it
+///         Ok(())
+///     });
+/// # let name = format!("doc-options-{}", std::process::id());
+/// let segment = options.open_or_create(name)?;
+/// let mut found = [0; 5];
+/// segment.attach()?.read_at(0, &mut found)?;
+/// assert_eq!(&found, b"ready");
+/// # Ok::<(), commons::Error>(())
+/// ```
+pub struct SegmentOptions<'i> {
+    size: Option<u64>,
+    mode: u32,
+    lifetime: Lifetime,
+    read_only: bool,
+    sparse: bool,
+    huge_pages: bool,
+    owner: OwnerPolicy,
+    namespace: Option<Namespace>,
+    initializer: Option<Box<Initializer<'i>>>,
+    patience: Duration,
+    means: Means,
+}
+
+impl fmt::Debug for SegmentOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SegmentOptions")
+            .field("size", &self.size)
+            .field("mode", &format_args!("{:#o}", self.mode))
+            .field("lifetime", &self.lifetime)
+            .field("read_only", &self.read_only)
+            .field("sparse", &self.sparse)
+            .field("huge_pages", &self.huge_pages)
+            .field("owner", &self.owner)
+            .field("namespace", &self.namespace)
+            .field("initializer", &self.initializer.is_some())
+            .field("patience", &self.patience)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for SegmentOptions<'_> {
+    fn default() -> Self {
+        SegmentOptions::new()
+    }
+}
+
+impl<'i> SegmentOptions<'i> {
+    pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+
+    /// The defaults: mode 0600, [`Lifetime::UntilLastDetach`], read-write, memory reserved at creation, only
+    /// segments of this user, [`Namespace::from_env`].
+    pub fn new() -> SegmentOptions<'i> {
+        SegmentOptions {
+            size: None,
+            mode: 0o600,
+            lifetime: Lifetime::UntilLastDetach,
+            read_only: false,
+            sparse: false,
+            huge_pages: false,
+            owner: OwnerPolicy::Me,
+            namespace: None,
+            initializer: None,
+            patience: Self::PATIENCE,
+            means: Means::Link,
+        }
+    }
+
+    /// Bytes: a new segment has exactly so many (on hugetlbfs rounded up to whole huge pages), and one that is
+    /// opened has at least so many.
+    pub fn size(mut self, bytes: u64) -> Self {
+        self.size = Some(bytes);
+        self
+    }
+
+    /// Permission bits of a new segment, `0o777` at most, exactly these whatever the umask.
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// How long a new segment lives.
+    pub fn lifetime(mut self, lifetime: Lifetime) -> Self {
+        self.lifetime = lifetime;
+        self
+    }
+
+    /// Opens for reading only, so that no attachment of it can be written through, whatever `mprotect`
+    /// says. A new segment cannot be read-only.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Does not reserve memory for a new segment, or for what [`grow`](Segment::grow) adds: pages come as they
+    /// are touched, and touching one for which there is no room is `SIGBUS` (see
+    /// [`Attachment::guard`](crate::Attachment::guard)). What is larger than the whole filesystem is refused all
+    /// the same.
+    pub fn sparse(mut self, sparse: bool) -> Self {
+        self.sparse = sparse;
+        self
+    }
+
+    /// Reserves a new segment in huge pages where the machine lets it; small ones otherwise. A tmpfs decides
+    /// by its mount option `huge=`, an [anonymous](SegmentOptions::anonymous) segment by
+    /// `/sys/kernel/mm/transparent_hugepage/shmem_enabled` (`advise` or more).
+    pub fn huge_pages(mut self, huge_pages: bool) -> Self {
+        self.huge_pages = huge_pages;
+        self
+    }
+
+    /// Whose segments may be opened.
+    pub fn owner(mut self, owner: OwnerPolicy) -> Self {
+        self.owner = owner;
+        self
+    }
+
+    /// Where the name lives.
+    pub fn namespace(mut self, namespace: &Namespace) -> Self {
+        self.namespace = Some(namespace.clone());
+        self
+    }
+
+    /// Fills a new segment before anybody can open it. Sees all bytes, zero at first, and is the only one
+    /// that does. If it fails or panics, nothing was created. Where several processes create at once, each
+    /// runs its own, and the bytes of one are published.
+    pub fn initialize(mut self, initializer: impl Fn(&mut [u8]) -> InitializerResult + 'i) -> Self {
+        self.initializer = Some(Box::new(initializer));
+        self
+    }
+
+    /// How long to try while others are in the middle of creating or deleting the segment, before
+    /// [`Error::Busy`]. A second at first; only a stopped or starved process takes longer than some
+    /// microseconds.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Publishes by renaming, as on filesystems without nameless files.
+    #[cfg(test)]
+    pub(crate) fn publish_by_renaming(mut self) -> Self {
+        self.means = Means::Rename;
+        self
+    }
+
+    /// Creates a segment. Nobody can open it before it is complete.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exists`]; [`Error::NoSpace`] and [`Error::BeyondLimit`] if its memory cannot be had (orphans were
+    /// swept before giving up); [`Error::NotASegment`] if the name names something else;
+    /// [`Error::ForeignOrphan`]; [`Error::Unsupported`] if the filesystem cannot keep the lifetime;
+    /// [`Error::Initializer`]; [`Error::BadOption`] without a size, or with a mode whose owner may not read
+    /// and write while the segment is to be deleted by its last holder; [`Error::BadName`];
+    /// [`Error::PermissionDenied`]; [`Error::Busy`].
+    #[doc(alias = "shm_open")]
+    #[doc(alias = "shmget")]
+    #[doc(alias = "O_EXCL")]
+    pub fn create(&self, name: impl AsRef<OsStr>) -> Result<Segment> {
+        let place = self.place(name)?;
+        self.check(&|| place.attempt("create"))?;
+        // For a large one it is worth a call to find out before its memory is reserved.
+        if self.size > Some(1 << 16) && file::stat_path(&place.path).is_ok() {
+            protocol::make_way(&place)?;
+        }
+        let mut prepared = self.prepare(&place)?;
+        let mut patience = Patience::new(self.patience);
+        loop {
+            match prepared.publish()? {
+                Ok(held) => return Ok(Segment::named(held, true, self.sparse)),
+                Err(back) => prepared = back,
+            }
+            protocol::make_way(&place)?;
+            if !patience.pause() {
+                return Err(patience.busy(&place, "create"));
+            }
+        }
+    }
+
+    /// Opens a segment. If a [size](SegmentOptions::size) was given, it has at least so many bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::TooSmall`]; [`Error::ForeignOwner`]; [`Error::PermissionDenied`];
+    /// [`Error::NotASegment`]; [`Error::ForeignOrphan`]; [`Error::Busy`]; [`Error::BadName`];
+    /// [`Error::Unsupported`] for one marked `UntilLastDetach` on a filesystem that cannot keep that.
+    #[doc(alias = "shm_open")]
+    #[doc(alias = "shmget")]
+    pub fn open(&self, name: impl AsRef<OsStr>) -> Result<Segment> {
+        let place = self.place(name)?;
+        match protocol::open(&place, self.manner("open"), self.patience)? {
+            Some(held) => Ok(Segment::named(held, false, self.sparse)),
+            None => Err(Error::NotFound(place.attempt("open"))),
+        }
+    }
+
+    /// Opens a segment, or creates it if there is none; [`Segment::was_created`] says which.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](SegmentOptions::open) and [`create`](SegmentOptions::create), but for `NotFound` and
+    /// `Exists`.
+    #[doc(alias = "O_CREAT")]
+    #[doc(alias = "PR_OpenSharedMemory")]
+    #[doc(alias = "shmCreate")]
+    pub fn open_or_create(&self, name: impl AsRef<OsStr>) -> Result<Segment> {
+        let verb = "open or create";
+        let place = self.place(name)?;
+        self.check(&|| place.attempt(verb))?;
+        let mut prepared = None;
+        let mut patience = Patience::new(self.patience);
+        loop {
+            match protocol::try_open(&place, self.manner(verb))? {
+                Step::Open(held) => return Ok(Segment::named(held, false, self.sparse)),
+                Step::Again => {}
+                Step::Absent => {
+                    let ready = match prepared.take() {
+                        Some(ready) => ready,
+                        None => self.prepare(&place)?,
+                    };
+                    match ready.publish()? {
+                        Ok(held) => return Ok(Segment::named(held, true, self.sparse)),
+                        Err(back) => prepared = Some(back),
+                    }
+                }
+            }
+            if !patience.pause() {
+                return Err(patience.busy(&place, verb));
+            }
+        }
+    }
+
+    /// Opens a segment as soon as somebody has created it, waiting `timeout` at most. One that is smaller than
+    /// the [size](SegmentOptions::size) asked for (made by a program that sizes it later) is waited for too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TimedOut`]; otherwise as [`open`](SegmentOptions::open).
+    pub fn open_wait(&self, name: impl AsRef<OsStr>, timeout: Duration) -> Result<Segment> {
+        let place = self.place(name)?;
+        let manner = self.manner("open");
+        let started = Instant::now();
+        let mut watch = None;
+        loop {
+            let missing = match protocol::open(&place, manner, self.patience) {
+                Ok(Some(held)) => return Ok(Segment::named(held, false, self.sparse)),
+                Ok(None) => None,
+                Err(error @ (Error::TooSmall { .. } | Error::Busy { .. })) => Some(error),
+                Err(error) => return Err(error),
+            };
+            let waited = started.elapsed();
+            let Some(left) = timeout.checked_sub(waited).filter(|left| !left.is_zero()) else {
+                return Err(missing.unwrap_or(Error::TimedOut { attempt: place.attempt("open"), waited }));
+            };
+            match &watch {
+                // Look once more after the watch began: it may have come in between.
+                None => watch = Some(Watch::new(place.namespace.c_directory())),
+                // A change that the watch does not show is found by looking from time to time.
+                Some(watch) => Watch::wait(watch, left.min(Duration::from_millis(50))),
+            }
+        }
+    }
+
+    /// Creates a segment without a name, to be handed on by descriptor: inherited by a child
+    /// ([`Segment::inherit`]) or sent over a socket ([`Segment::as_fd`](std::os::fd::AsFd)). It can grow, and a
+    /// seal forbids that anybody truncates it. It goes with the last descriptor and mapping.
+    ///
+    /// `label` shows in `/proc`, for people only.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSpace`], [`Error::BeyondLimit`], [`Error::Initializer`], [`Error::BadOption`] as for
+    /// [`create`](SegmentOptions::create).
+    #[doc(alias = "memfd_create")]
+    pub fn anonymous(&self, label: &str) -> Result<Segment> {
+        let attempt = || Attempt::anonymous("create");
+        let size = self.check(&attempt)?;
+        let os = |error: Errno| Error::Os { attempt: attempt(), source: error.into() };
+        let mut label = CString::new(label).map_err(|_| Error::BadOption {
+            attempt: attempt(),
+            why: "a label has no NUL byte; leave it out",
+        })?;
+        if label.as_bytes().len() > 249 {
+            label = CString::new(&label.as_bytes()[..249]).unwrap_or_default();
+        }
+        let fd = file::create_memory(&label).map_err(os)?;
+        file::set_mode(fd.as_fd(), self.mode).map_err(os)?;
+        let no_space =
+            || Error::NoSpace { attempt: attempt(), wanted: size, free: 0, total: 0, free_files: None };
+        let plan = Plan {
+            size,
+            sparse: self.sparse,
+            huge_pages: self.huge_pages,
+            kind: filesystem::Kind::Tmpfs,
+            block: 1,
+        };
+        reserve::fill(fd.as_fd(), plan, &attempt, &no_space)?;
+        self.initialize_through(fd.as_fd(), size, &attempt)?;
+        file::seal_size(fd.as_fd()).map_err(os)?;
+        let stat = file::stat(fd.as_fd()).map_err(os)?;
+        Ok(Segment::anonymous_from(fd, stat.identity, true, Access::ReadWrite, self.sparse))
+    }
+
+    fn place(&self, name: impl AsRef<OsStr>) -> Result<Arc<Place>> {
+        match &self.namespace {
+            Some(namespace) => namespace.place(name),
+            None => Namespace::from_env()?.place(name),
+        }
+    }
+
+    fn manner(&self, verb: &'static str) -> Manner {
+        let access = if self.read_only { Access::ReadOnly } else { Access::ReadWrite };
+        Manner { access, owner: self.owner, size: self.size.unwrap_or(0), verb }
+    }
+
+    /// The size of a new segment, if these options can make one.
+    fn check(&self, attempt: &dyn Fn() -> Box<Attempt>) -> Result<u64> {
+        let bad = |why| Err(Error::BadOption { attempt: attempt(), why });
+        if self.mode > 0o777 {
+            return bad("a mode has the bits 0o777 at most");
+        }
+        if self.lifetime == Lifetime::UntilLastDetach && self.mode & 0o600 != 0o600 {
+            return bad(
+                "with Lifetime::UntilLastDetach the mode must let the owner read and write (0o600), or the last holder could not delete it",
+            );
+        }
+        if self.read_only {
+            return bad("a new segment cannot be read-only; create it, then attach it for reading only");
+        }
+        match self.size {
+            None | Some(0) => bad("a new segment needs a size of at least one byte"),
+            Some(size) if size > MOST => {
+                bad("no segment can have that many bytes; 2^60 is far beyond any machine")
+            }
+            Some(size) => Ok(size),
+        }
+    }
+
+    /// A complete segment that only lacks its name. Short of space, sweeps and tries once more.
+    fn prepare(&self, place: &Arc<Place>) -> Result<Unpublished> {
+        match self.prepare_once(place) {
+            Err(error @ (Error::NoSpace { .. } | Error::BeyondLimit { .. })) => match place.namespace.sweep()
+            {
+                Ok(sweep) if sweep.segments > 0 => self.prepare_once(place),
+                _ => Err(error),
+            },
+            other => other,
+        }
+    }
+
+    fn prepare_once(&self, place: &Arc<Place>) -> Result<Unpublished> {
+        let attempt = || place.attempt("create");
+        let mut unpublished = Unpublished::new(place, self.mode, self.lifetime, self.means)?;
+        let (kind, block) =
+            place.namespace.kind_and_block(unpublished.stat().identity.device, unpublished.fd());
+        let size = self.size.unwrap_or(0);
+        let plan = Plan { size, sparse: self.sparse, huge_pages: self.huge_pages, kind, block };
+        let no_space = || place.namespace.no_space(attempt(), size);
+        let size = reserve::fill(unpublished.fd(), plan, &attempt, &no_space)?;
+        self.initialize_through(unpublished.fd(), size, &attempt)?;
+        unpublished.set_size(size);
+        Ok(unpublished)
+    }
+
+    fn initialize_through(
+        &self,
+        fd: BorrowedFd<'_>,
+        size: u64,
+        attempt: &dyn Fn() -> Box<Attempt>,
+    ) -> Result<()> {
+        let Some(initializer) = &self.initializer else { return Ok(()) };
+        reserve::with_bytes(fd, size, attempt, |bytes| {
+            initializer(bytes).map_err(|source| Error::Initializer { attempt: attempt(), source })
+        })
+    }
+}
+
+/// Bytes that a segment has at most: locks lie above.
+const MOST: u64 = (1 << 60) - (1 << 30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn namespace() -> (tempfile::TempDir, Namespace) {
+        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let namespace = Namespace::at(directory.path()).unwrap();
+        (directory, namespace)
+    }
+
+    #[test]
+    fn publishing_by_renaming_keeps_the_same_promises() {
+        let (directory, namespace) = namespace();
+        let options = SegmentOptions::new().size(4096).namespace(&namespace).publish_by_renaming();
+        let one = options.create("x").unwrap();
+        assert!(matches!(options.create("x"), Err(Error::Exists(_))));
+        assert!(!options.open_or_create("x").unwrap().was_created());
+        assert_eq!(directory.path().read_dir().unwrap().count(), 1, "no temporary name is left");
+        drop(one);
+        assert_eq!(directory.path().read_dir().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_half_made_file_is_swept_once_nobody_holds_it() {
+        let (directory, namespace) = namespace();
+        let place = namespace.place("x").unwrap();
+        let half = Unpublished::new(&place, 0o600, Lifetime::UntilDeleted, Means::Rename).unwrap();
+        assert_eq!(namespace.list().unwrap().count(), 0, "nobody sees it");
+        assert_eq!(namespace.sweep().unwrap().segments, 0, "its creator lives");
+        let (fd, temporary) = half.abandon();
+        drop(fd);
+        assert_eq!(namespace.sweep().unwrap().segments, 1);
+        assert!(!temporary.exists());
+        assert_eq!(directory.path().read_dir().unwrap().count(), 0);
+    }
+}

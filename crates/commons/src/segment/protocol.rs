@@ -1,0 +1,690 @@
+//! The protocol of names: how names come, are found and go, so that no crash between any two steps leaves
+//! a half-made segment, a stuck opener, or memory that one sweep does not find.
+//!
+//! # The locks
+//!
+//! All are open-file-description locks on the segment's own file; [`slot`](super::slot) says where. The
+//! kernel keeps one as long as a descriptor *or a mapping* of its description is left in any process, and
+//! drops it when the last goes, however that happens. In short: **slot**, shared, held by every handle with
+//! all its attachments; **gate**, exclusive, held by whoever removes the name; **whole**, exclusive, gate and
+//! all slots at once: whoever gets it has proved that nobody holds the segment.
+//!
+//! # The steps
+//!
+//! - *Create*: a file without a name; its slot; size, memory and first bytes; only then `link`.
+//! - *Open*, `UntilDeleted`: open, slot. *Open*, `UntilLastDetach`: open; try whole. Got it: an orphan;
+//!   remove the name, start again. Refused: take a slot. Refused too: start again. Then, if the file still
+//!   has its name: opened; else start again.
+//! - *Leave* (the last of a handle and its attachments, `UntilLastDetach`): unmap; give the slot back; try
+//!   whole. Got it: remove the name. Refused: others remain.
+//! - *Delete*: open, gate, remove the name. *Sweep*: open, try whole, remove the name.
+//! - *Remove the name*, under gate or whole: if the name still means this file (device, inode, birth time;
+//!   and it still is `UntilLastDetach`, where that is the reason), unlink.
+//!
+//! # Why it is right
+//!
+//! **Nobody sees a half-made segment.** The name comes last, in one step of the kernel's.
+//!
+//! **What lives keeps its name**, unless somebody deletes it. For reasons of lifetime a name goes only while
+//! the remover has *whole*. An opener that took its slot before makes that attempt fail; one that takes it
+//! later finds that the file has no name any more and starts again. A creator has its slot before the
+//! name exists. Between comparing and unlinking the name cannot come to mean another file: to take it from
+//! this one needs this one's gate, and `link` never replaces.
+//!
+//! **What nobody holds does not stay.** Of those who leave, take the one that gives back its slot last. Its
+//! attempt at *whole* comes after every slot was given back, so it is refused only by (a) an opener, which
+//! then is a holder and will leave in turn (every path out of here that took a slot leaves properly), (b)
+//! somebody with *gate* or *whole*, who is about to remove the name, or (c) somebody who gives up
+//! because the name is gone already. The slot has to go first: of two that try while they still hold theirs,
+//! both would be refused. (A creator tries once with its slot still held, which saves a call when it is alone;
+//! refused, it gives the slot back and tries again.)
+//!
+//! **A crash is harmless at every step.** The kernel drops the dead process's locks. Before `link` the file
+//! has no name and goes too. (Where the filesystem has no nameless files it has a temporary name that no
+//! segment can have; sweeping removes it once its slot is free.) After `link` and before `unlink` it is
+//! either held by others or an orphan, which the next opener, creator or sweep removes. `unlink` is one step.
+//!
+//! **Nobody waits for ever.** All locks are tried, never waited for; starting again backs off and ends in
+//! [`Error::Busy`] after the caller's patience. Only a process that is stopped between two steps can cause it.
+//!
+//! **After a fork** the description, and with it the slot, belongs to both processes: giving the slot
+//! back would take it from the other one too. Who has forked since it opened only closes and unmaps, so
+//! that the kernel gives the slot back when the last of them does, and tries *whole* through a new
+//! description. The argument above holds with "closed by the last process" for "given back".
+//!
+//! **Read-only openers** may not take *whole*: they ask whether it could be had, and then say that there
+//! is no such segment, removing nothing. When such a handle leaves, it opens the name anew for writing; if
+//! the file's mode forbids that, the orphan is left to a sweep.
+//!
+//! # What this does not cover
+//!
+//! Programs that use `shm_unlink` and `shm_open` on the same names without these locks: one that unlinks
+//! and creates anew between compare and unlink loses its new name, and its mappings are not counted as
+//! holders. Forks behind libc's back (raw `clone`, `_Fork`): the slot goes when the first of the two
+//! leaves. A fork or `exec` in one thread while another leaves, or a reader of `/proc/PID/maps` at
+//! that instant, can keep the kernel from dropping the last reference in time: then an orphan stays
+//! until it is opened, created or swept.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::name::Name;
+use super::namespace::Namespace;
+use super::options::{Lifetime, OwnerPolicy, SegmentOptions};
+use super::slot::{GATE, Slot, WHOLE};
+use crate::error::{Attempt, Error, NotASegment, Result};
+use crate::sys::file::{self, Access, Identity, Kind, Stat};
+use crate::sys::{Errno, lock, process};
+use crate::trace;
+
+/// A name in a namespace, with the path that stands for it.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) namespace: Namespace,
+    pub(crate) name: Name,
+    pub(crate) path: CString,
+}
+
+impl Place {
+    pub(crate) fn new(namespace: Namespace, name: Name) -> Place {
+        let directory = namespace.directory().as_os_str().as_bytes();
+        let file_name = name.file_name().as_bytes();
+        let mut path = Vec::with_capacity(directory.len() + file_name.len() + 2);
+        path.extend_from_slice(directory);
+        path.push(b'/');
+        path.extend_from_slice(file_name);
+        // Neither part can have a NUL byte: the one is a `Name`, the other was checked when it was made.
+        let path = CString::new(path).unwrap_or_default();
+        Place { namespace, name, path }
+    }
+
+    pub(crate) fn attempt(&self, verb: &'static str) -> Box<Attempt> {
+        Attempt::new(verb, &self.name, self.namespace.directory())
+    }
+
+    /// What `code` means for this name.
+    pub(crate) fn error(&self, verb: &'static str, code: Errno) -> Error {
+        match code {
+            Errno::NOENT => Error::NotFound(self.attempt(verb)),
+            Errno::ACCESS | Errno::PERM | Errno::ROFS => {
+                Error::PermissionDenied { attempt: self.attempt(verb), source: code.into() }
+            }
+            code => Error::Os { attempt: self.attempt(verb), source: code.into() },
+        }
+    }
+}
+
+/// Backing off, with an end.
+pub(crate) struct Patience {
+    limit: Duration,
+    started: Option<Instant>,
+    tries: u32,
+}
+
+impl Patience {
+    pub(crate) fn new(limit: Duration) -> Patience {
+        Patience { limit, started: None, tries: 0 }
+    }
+
+    /// Lets others go on; `false` once the patience is at its end.
+    pub(crate) fn pause(&mut self) -> bool {
+        let started = *self.started.get_or_insert_with(Instant::now);
+        self.tries += 1;
+        if self.tries <= 8 {
+            std::thread::yield_now();
+            return true;
+        }
+        let step = Duration::from_micros(20 << (self.tries - 8).min(9));
+        let Some(left) = self.limit.checked_sub(started.elapsed()) else { return false };
+        std::thread::sleep(step.min(left));
+        true
+    }
+
+    pub(crate) fn busy(&self, place: &Place, verb: &'static str) -> Error {
+        let waited = self.started.map_or(Duration::ZERO, |started| started.elapsed());
+        Error::Busy { attempt: place.attempt(verb), waited }
+    }
+}
+
+/// One open file description that holds a segment: what a handle and its attachments share.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    pub(crate) place: Arc<Place>,
+    pub(crate) identity: Identity,
+    pub(crate) slot: Slot,
+    lifetime: Lifetime,
+    access: Access,
+    /// How many forks there had been when the slot was taken.
+    forks: u64,
+    created: bool,
+}
+
+/// A descriptor with the slot that its description holds.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) fd: OwnedFd,
+    pub(crate) stat: Stat,
+    pub(crate) hold: Hold,
+}
+
+impl Hold {
+    /// Leaves through the descriptor, which it closes: to be called when no attachment is left.
+    pub(crate) fn leave_with(self, fd: OwnedFd) {
+        if !is_same(fd.as_fd(), self.identity) {
+            // Other code closed our descriptor, and the number may be somebody else's by now.
+            std::mem::forget(fd);
+            return self.leave();
+        }
+        if self.lifetime == Lifetime::UntilDeleted {
+            return;
+        }
+        if self.access == Access::ReadOnly || self.forked() {
+            drop(fd);
+            return self.leave();
+        }
+        let whole = || lock::try_write(fd.as_fd(), WHOLE).unwrap_or(false);
+        let alone = self.created && whole();
+        if alone || lock::unlock(fd.as_fd(), self.slot.range()).is_ok() && whole() {
+            self.remove_name();
+        }
+    }
+
+    /// Leaves when descriptor and attachments are gone already.
+    pub(crate) fn leave(self) {
+        if self.lifetime == Lifetime::UntilDeleted {
+            return;
+        }
+        let Ok(fd) = file::open(&self.place.path, Access::ReadWrite) else { return };
+        if is_same(fd.as_fd(), self.identity) && lock::try_write(fd.as_fd(), WHOLE).unwrap_or(false) {
+            self.remove_name();
+        }
+    }
+
+    /// Closes the descriptor while attachments go on holding.
+    pub(crate) fn close(&self, fd: OwnedFd) {
+        if !is_same(fd.as_fd(), self.identity) {
+            std::mem::forget(fd);
+        }
+    }
+
+    /// The same for another description of the file, for reading only.
+    pub(crate) fn twin(&self, slot: Slot, forks: u64) -> Hold {
+        let (place, identity, lifetime) = (self.place.clone(), self.identity, self.lifetime);
+        Hold { place, identity, slot, lifetime, access: Access::ReadOnly, forks, created: false }
+    }
+
+    /// Whether another process may share the description by now.
+    pub(crate) fn forked(&self) -> bool {
+        self.forks != process::forks()
+    }
+
+    pub(crate) fn access(&self) -> Access {
+        self.access
+    }
+
+    pub(crate) fn lifetime(&self) -> Lifetime {
+        self.lifetime
+    }
+
+    fn remove_name(&self) {
+        let removed = remove_name(&self.place, self.identity, Why::Lifetime);
+        trace!(name = %self.place.name, ?removed, "last one out");
+        let _ = removed;
+    }
+}
+
+fn is_same(fd: BorrowedFd<'_>, identity: Identity) -> bool {
+    file::stat(fd).is_ok_and(|stat| stat.identity == identity)
+}
+
+/// Why a name is removed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// Nobody holds it: right only while it is marked `UntilLastDetach`.
+    Lifetime,
+    /// Somebody asked for it.
+    Request,
+}
+
+/// Removes the name if it still means that file; the caller holds the file's gate. `false` if it does not.
+fn remove_name(place: &Place, identity: Identity, why: Why) -> Result<bool, Errno> {
+    let now = match file::stat_path(&place.path) {
+        Ok(now) => now,
+        Err(Errno::NOENT) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if now.identity != identity || why == Why::Lifetime && !now.is_sticky() {
+        return Ok(false);
+    }
+    match file::unlink(&place.path) {
+        Ok(()) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// How a segment is to be opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    pub(crate) access: Access,
+    pub(crate) owner: OwnerPolicy,
+    /// Bytes that it must have.
+    pub(crate) size: u64,
+    pub(crate) verb: &'static str,
+}
+
+/// What one attempt to open came to.
+pub(crate) enum Step {
+    Open(Held),
+    /// There is no such segment.
+    Absent,
+    /// It was between two states: back off and start again.
+    Again,
+}
+
+/// Opens, once.
+pub(crate) fn try_open(place: &Arc<Place>, manner: Manner) -> Result<Step> {
+    let Manner { access, verb, .. } = manner;
+    let fd = match file::open(&place.path, access) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT) => return Ok(Step::Absent),
+        Err(Errno::AGAIN) => return Ok(Step::Again), // somebody has a lease on it
+        Err(error) => return Err(why_not_open(place, manner, error)),
+    };
+    let fail = |error| place.error(verb, error);
+    let stat = file::stat(fd.as_fd()).map_err(fail)?;
+    check(place, manner, &stat)?;
+    if stat.names == 0 {
+        return Ok(Step::Again);
+    }
+    let lifetime = Lifetime::of(&stat);
+    if lifetime == Lifetime::UntilLastDetach {
+        place.namespace.check_lifetime(place, verb, stat.identity.device, fd.as_fd())?;
+        let orphaned = match access {
+            Access::ReadWrite => lock::try_write(fd.as_fd(), WHOLE).map_err(fail)?,
+            Access::ReadOnly => lock::conflict(fd.as_fd(), WHOLE).map_err(fail)?.is_none(),
+        };
+        if orphaned {
+            if access == Access::ReadOnly {
+                return Ok(Step::Absent);
+            }
+            remove_orphan(place, verb, &stat)?;
+            return Ok(Step::Again);
+        }
+    }
+    let forks = process::forks();
+    let slot = Slot::next();
+    if !lock::try_read(fd.as_fd(), slot.range()).map_err(fail)? {
+        return Ok(Step::Again);
+    }
+    let identity = stat.identity;
+    let hold = Hold { place: place.clone(), identity, slot, lifetime, access, forks, created: false };
+    if lifetime == Lifetime::UntilDeleted {
+        return Ok(Step::Open(Held { fd, stat, hold }));
+    }
+    match file::stat(fd.as_fd()) {
+        Ok(stat) if stat.names == 1 => Ok(Step::Open(Held { fd, stat, hold })),
+        Ok(stat) if stat.names == 0 => Ok(Step::Again),
+        other => {
+            hold.leave_with(fd);
+            let what = NotASegment::HardLinked;
+            Err(other.err().map_or_else(
+                || Error::NotASegment { attempt: place.attempt(verb), what },
+                |error| place.error(verb, error),
+            ))
+        }
+    }
+}
+
+fn remove_orphan(place: &Place, verb: &'static str, stat: &Stat) -> Result<()> {
+    let removed = remove_name(place, stat.identity, Why::Lifetime);
+    trace!(name = %place.name, ?removed, "orphan");
+    match removed {
+        Ok(_) => Ok(()),
+        Err(Errno::PERM | Errno::ACCESS) => {
+            Err(Error::ForeignOrphan { attempt: place.attempt(verb), owner: stat.uid })
+        }
+        Err(error) => Err(place.error(verb, error)),
+    }
+}
+
+/// Whether the file can be a segment for a caller of this manner.
+fn check(place: &Place, manner: Manner, stat: &Stat) -> Result<()> {
+    let verb = manner.verb;
+    if let Some(what) = no_segment(stat) {
+        return Err(Error::NotASegment { attempt: place.attempt(verb), what });
+    }
+    if !manner.owner.allows(stat.uid) {
+        return Err(Error::ForeignOwner { attempt: place.attempt(verb), owner: stat.uid });
+    }
+    if stat.size < manner.size {
+        return Err(Error::TooSmall { attempt: place.attempt(verb), size: stat.size, wanted: manner.size });
+    }
+    Ok(())
+}
+
+/// What the file is, if no segment.
+pub(crate) fn no_segment(stat: &Stat) -> Option<NotASegment> {
+    match stat.kind {
+        Kind::Regular if stat.names > 1 => Some(NotASegment::HardLinked),
+        Kind::Regular => None,
+        Kind::Directory => Some(NotASegment::Directory),
+        Kind::Symlink => Some(NotASegment::Symlink),
+        Kind::Fifo => Some(NotASegment::Fifo),
+        Kind::Socket => Some(NotASegment::Socket),
+        Kind::Device => Some(NotASegment::Device),
+    }
+}
+
+/// Why a file could not be opened: what it is says more than the system's code.
+fn why_not_open(place: &Place, manner: Manner, code: Errno) -> Error {
+    if let Ok(stat) = file::stat_path(&place.path) {
+        let manner = Manner { size: 0, ..manner };
+        if let Err(error) = check(place, manner, &stat) {
+            return error;
+        }
+    }
+    place.error(manner.verb, code)
+}
+
+/// Opens, patiently; `None` if there is no such segment.
+pub(crate) fn open(place: &Arc<Place>, manner: Manner, patience: Duration) -> Result<Option<Held>> {
+    let mut patience = Patience::new(patience);
+    loop {
+        match try_open(place, manner)? {
+            Step::Open(held) => return Ok(Some(held)),
+            Step::Absent => return Ok(None),
+            Step::Again if patience.pause() => {}
+            Step::Again => return Err(patience.busy(place, manner.verb)),
+        }
+    }
+}
+
+/// A temporary name; removed when dropped.
+#[derive(Debug)]
+struct Temporary(Option<CString>);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // If it is gone, or cannot be removed, that is for a sweep.
+            let _ = file::unlink(path);
+        }
+    }
+}
+
+/// A file on its way to be a segment: held, and not yet under its name.
+#[derive(Debug)]
+pub(crate) struct Unpublished {
+    held: Held,
+    /// The name that it has meanwhile, where the filesystem has no nameless files.
+    temporary: Temporary,
+}
+
+/// How a nameless file is made and published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Means {
+    /// `O_TMPFILE` and `linkat`.
+    Link,
+    /// A temporary name and `renameat2`: slower, and a crash leaves that name to a sweep.
+    Rename,
+}
+
+impl Unpublished {
+    /// Makes an empty file and takes its slot.
+    pub(crate) fn new(
+        place: &Arc<Place>,
+        mode: u32,
+        lifetime: Lifetime,
+        means: Means,
+    ) -> Result<Unpublished> {
+        let fail = |error| match error {
+            Errno::NOSPC | Errno::DQUOT => place.namespace.no_space(place.attempt("create"), 0),
+            error => place.error("create", error),
+        };
+        let full = mode | lifetime.mark();
+        let (fd, temporary) = match means {
+            Means::Link => match file::create_nameless(place.namespace.c_directory(), full) {
+                Ok(fd) => (fd, Temporary(None)),
+                Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
+                    return Self::new(place, mode, lifetime, Means::Rename);
+                }
+                Err(error) => return Err(fail(error)),
+            },
+            Means::Rename => create_temporary(place, full).map_err(fail)?,
+        };
+        let forks = process::forks();
+        let slot = Slot::next();
+        let taken = lock::try_read(fd.as_fd(), slot.range()).map_err(fail)?;
+        let mut stat = file::stat(fd.as_fd()).map_err(fail)?;
+        if temporary.0.is_some() && !(taken && stat.names == 1) {
+            // A sweep found the temporary name before its slot was taken.
+            return Self::new(place, mode, lifetime, means);
+        }
+        if stat.mode != full {
+            // The umask took something away.
+            file::set_mode(fd.as_fd(), full).map_err(fail)?;
+            stat.mode = full;
+        }
+        let identity = stat.identity;
+        if lifetime == Lifetime::UntilLastDetach {
+            place.namespace.check_lifetime(place, "create", identity.device, fd.as_fd())?;
+        }
+        let access = Access::ReadWrite;
+        let hold = Hold { place: place.clone(), identity, slot, lifetime, access, forks, created: true };
+        Ok(Unpublished { held: Held { fd, stat, hold }, temporary })
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.held.fd.as_fd()
+    }
+
+    pub(crate) fn stat(&self) -> &Stat {
+        &self.held.stat
+    }
+
+    /// Notes the size that the file was given.
+    pub(crate) fn set_size(&mut self, size: u64) {
+        self.held.stat.size = size;
+    }
+
+    /// What a crash leaves: the file under its temporary name.
+    #[cfg(test)]
+    pub(crate) fn abandon(mut self) -> (OwnedFd, std::path::PathBuf) {
+        use std::os::unix::ffi::OsStringExt;
+        let path = self.temporary.0.take().unwrap_or_default();
+        (self.held.fd, std::ffi::OsString::from_vec(path.into_bytes()).into())
+    }
+
+    /// Gives it its name; `Err` gives it back if that is taken.
+    pub(crate) fn publish(mut self) -> Result<Result<Held, Unpublished>> {
+        let place = &self.held.hold.place;
+        let done = match &self.temporary.0 {
+            None => file::link(self.held.fd.as_fd(), &place.path),
+            Some(temporary) => file::rename_new(temporary, &place.path),
+        };
+        match done {
+            Ok(()) => {
+                self.temporary.0 = None;
+                trace!(name = %place.name, "created");
+                Ok(Ok(self.held))
+            }
+            Err(Errno::EXIST) => Ok(Err(self)),
+            Err(Errno::NOENT | Errno::INVAL) => Err(Error::Unsupported {
+                attempt: place.attempt("create"),
+                filesystem: place.namespace.filesystem_name(),
+                why: "cannot give a finished file its name in one step here; is /proc mounted, and does the directory still exist?",
+            }),
+            Err(error) => Err(place.error("create", error)),
+        }
+    }
+}
+
+fn create_temporary(place: &Place, mode: u32) -> Result<(OwnedFd, Temporary), Errno> {
+    let mut number = process::random() ^ Slot::next().offset().rotate_left(32);
+    loop {
+        let temporary = Place::new(place.namespace.clone(), Name::unfinished(number));
+        match file::create_new(&temporary.path, mode) {
+            Ok(fd) => return Ok((fd, Temporary(Some(temporary.path)))),
+            Err(Errno::EXIST) => number = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Makes way for a creator whose name is taken: removes an orphan. An error if something else is there.
+pub(crate) fn make_way(place: &Arc<Place>) -> Result<()> {
+    let verb = "create";
+    let exists = || Error::Exists(place.attempt(verb));
+    let fd = match file::open(&place.path, Access::ReadWrite) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => {
+            let manner = Manner { access: Access::ReadWrite, owner: OwnerPolicy::Any, size: 0, verb };
+            let error = why_not_open(place, manner, error);
+            return Err(if matches!(error, Error::NotASegment { .. }) { error } else { exists() });
+        }
+    };
+    let stat = file::stat(fd.as_fd()).map_err(|error| place.error(verb, error))?;
+    if let Some(what) = no_segment(&stat) {
+        return Err(Error::NotASegment { attempt: place.attempt(verb), what });
+    }
+    if stat.names == 0 {
+        return Ok(());
+    }
+    let orphaned = stat.is_sticky() && lock::try_write(fd.as_fd(), WHOLE).unwrap_or(false);
+    if orphaned { remove_orphan(place, verb, &stat) } else { Err(exists()) }
+}
+
+/// Deletes whatever segment has that name.
+pub(crate) fn delete(place: &Place, patience: Duration) -> Result<()> {
+    let verb = "delete";
+    let fail = |error| place.error(verb, error);
+    let mut patience = Patience::new(patience);
+    loop {
+        let opened = match file::open(&place.path, Access::ReadWrite) {
+            Err(Errno::ACCESS) => file::open(&place.path, Access::ReadOnly),
+            other => other,
+        };
+        let fd = match opened {
+            Ok(fd) => fd,
+            Err(Errno::ACCESS) => return delete_unopened(place),
+            Err(error) => {
+                let manner = Manner { access: Access::ReadWrite, owner: OwnerPolicy::Any, size: 0, verb };
+                return Err(why_not_open(place, manner, error));
+            }
+        };
+        let stat = file::stat(fd.as_fd()).map_err(fail)?;
+        match no_segment(&stat) {
+            // Taking one of several names away harms nobody.
+            None | Some(NotASegment::HardLinked) => {}
+            Some(what) => return Err(Error::NotASegment { attempt: place.attempt(verb), what }),
+        }
+        if delete_file(place, fd.as_fd(), stat.identity).map_err(fail)? == Some(true) {
+            return Ok(());
+        }
+        if !patience.pause() {
+            return Err(patience.busy(place, verb));
+        }
+    }
+}
+
+/// Deletes the name if it still means the file behind `fd`; `None` if somebody else has the gate.
+pub(crate) fn delete_file(
+    place: &Place,
+    fd: BorrowedFd<'_>,
+    identity: Identity,
+) -> Result<Option<bool>, Errno> {
+    let gate = match lock::try_write(fd, GATE) {
+        // Not open for writing: a shared lock keeps out all who remove it because nobody holds it.
+        Err(Errno::BADF) => lock::try_read(fd, GATE)?,
+        other => other?,
+    };
+    if !gate {
+        return Ok(None);
+    }
+    let removed = remove_name(place, identity, Why::Request);
+    let unlocked = lock::unlock(fd, GATE);
+    let removed = removed?;
+    unlocked?;
+    Ok(Some(removed))
+}
+
+/// The same, waiting for the gate; `false` if the name does not mean that file.
+pub(crate) fn delete_file_patiently(place: &Place, fd: BorrowedFd<'_>, identity: Identity) -> Result<bool> {
+    let verb = "delete";
+    let mut patience = Patience::new(SegmentOptions::PATIENCE);
+    loop {
+        match delete_file(place, fd, identity).map_err(|error| place.error(verb, error))? {
+            Some(deleted) => return Ok(deleted),
+            None if patience.pause() => {}
+            None => return Err(patience.busy(place, verb)),
+        }
+    }
+}
+
+/// Deletes a segment whose mode keeps even its owner from opening it. The directory's mode decides.
+fn delete_unopened(place: &Place) -> Result<()> {
+    let fail = |error| place.error("delete", error);
+    let stat = file::stat_path(&place.path).map_err(fail)?;
+    if let Some(what) = no_segment(&stat) {
+        return Err(Error::NotASegment { attempt: place.attempt("delete"), what });
+    }
+    if stat.is_sticky() {
+        // Others may rely on the gate, which cannot be had.
+        return Err(fail(Errno::ACCESS));
+    }
+    file::unlink(&place.path).map_err(fail)
+}
+
+/// What a sweep did with one name.
+#[derive(Debug)]
+pub(crate) enum Swept {
+    /// It was no orphan.
+    Kept,
+    /// It was removed, or would have been; with the bytes of storage that it had.
+    Orphan(Stat),
+}
+
+/// Whether a name that has this metadata can be an orphan at all.
+pub(crate) fn can_be_orphan(place: &Place, stat: &Stat) -> bool {
+    stat.kind == Kind::Regular && (stat.is_sticky() || Name::is_unfinished(place.name.file_name()))
+}
+
+/// Removes the name if it is an orphan's; with `dry`, only looks.
+pub(crate) fn sweep(place: &Place, dry: bool) -> Result<Swept> {
+    let verb = "sweep";
+    let fail = |error| place.error(verb, error);
+    let access = if dry { Access::ReadOnly } else { Access::ReadWrite };
+    let fd = match file::open(&place.path, access) {
+        Ok(fd) => fd,
+        // What cannot be opened for that reason was no segment, or is none any more.
+        Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::ISDIR | Errno::AGAIN) => {
+            return Ok(Swept::Kept);
+        }
+        Err(error) => return Err(fail(error)),
+    };
+    let stat = file::stat(fd.as_fd()).map_err(fail)?;
+    if !can_be_orphan(place, &stat) || stat.names == 0 {
+        return Ok(Swept::Kept);
+    }
+    if dry {
+        let free = lock::conflict(fd.as_fd(), WHOLE).map_err(fail)?.is_none();
+        return Ok(if free { Swept::Orphan(stat) } else { Swept::Kept });
+    }
+    if !lock::try_write(fd.as_fd(), WHOLE).map_err(fail)? {
+        return Ok(Swept::Kept);
+    }
+    let why = if stat.is_sticky() { Why::Lifetime } else { Why::Request };
+    match remove_name(place, stat.identity, why) {
+        Ok(true) => Ok(Swept::Orphan(stat)),
+        Ok(false) => Ok(Swept::Kept),
+        Err(Errno::PERM | Errno::ACCESS) => {
+            Err(Error::ForeignOrphan { attempt: place.attempt(verb), owner: stat.uid })
+        }
+        Err(error) => Err(fail(error)),
+    }
+}

@@ -1,0 +1,224 @@
+//! Limits to look at before memory is reserved, because going past them kills: `RLIMIT_FSIZE` sends
+//! `SIGXFSZ`, a cgroup's memory limit and the machine's own end send `SIGKILL`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// The largest file this process may make, in bytes; `None` without a limit.
+pub(crate) fn file_size() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Fsize).current
+}
+
+/// The most memory this process may lock, in bytes; `None` without a limit.
+pub(crate) fn locked_memory() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Memlock).current
+}
+
+/// How many mappings a process may have.
+pub(crate) fn mappings() -> Option<u64> {
+    read_number(Path::new("/proc/sys/vm/max_map_count"))
+}
+
+/// Whether this process has as many mappings as it may, or nearly.
+pub(crate) fn mappings_are_exhausted() -> bool {
+    let Some(limit) = mappings() else { return false };
+    fs::read("/proc/self/maps").is_ok_and(|maps| {
+        let have = maps.iter().filter(|byte| **byte == b'\n').count() as u64;
+        // The list shows [vsyscall], which does not count; a thread may have unmapped one meanwhile.
+        have + 8 >= limit
+    })
+}
+
+/// Too little memory, and who says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Short {
+    /// The cgroup's directory; `None` if it is the machine itself.
+    pub(crate) cgroup: Option<PathBuf>,
+    /// Bytes it may use in all.
+    pub(crate) limit: u64,
+    /// Bytes that can still be had.
+    pub(crate) available: u64,
+}
+
+/// Bytes that may be reserved before the limits are read anew, and until when (milliseconds of the
+/// monotonic clock): reading them costs much more than making a small segment.
+static CREDIT: AtomicU64 = AtomicU64::new(0);
+static CREDIT_ENDS: AtomicU64 = AtomicU64::new(0);
+/// For how long limits that were read are believed.
+const CREDIT_LASTS: u64 = 100;
+/// More bytes than this are never taken on credit.
+const CREDIT_MOST: u64 = 64 << 20;
+
+/// Whether `bytes` of memory can be had without anybody being killed for it, as far as can be known: what
+/// others take at the same time is not foreseen.
+pub(crate) fn memory(bytes: u64) -> Result<(), Short> {
+    let now = milliseconds();
+    if now < CREDIT_ENDS.load(Relaxed) {
+        let taken = CREDIT.fetch_update(Relaxed, Relaxed, |credit| credit.checked_sub(bytes));
+        if taken.is_ok() {
+            return Ok(());
+        }
+    }
+    let tightest = tightest(bytes);
+    if let Some(short) = &tightest {
+        if bytes > short.available {
+            CREDIT.store(0, Relaxed);
+            return Err(short.clone());
+        }
+    }
+    let rest = tightest.map_or(u64::MAX, |short| short.available - bytes);
+    CREDIT.store((rest / 4).min(CREDIT_MOST), Relaxed);
+    CREDIT_ENDS.store(now + CREDIT_LASTS, Relaxed);
+    Ok(())
+}
+
+fn milliseconds() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+}
+
+/// The limit that leaves the least, among the machine's and those of all cgroups above this process.
+fn tightest(bytes: u64) -> Option<Short> {
+    cgroup_directories()
+        .into_iter()
+        .filter_map(|(directory, version)| cgroup(directory, version, bytes))
+        .chain(machine())
+        .min_by_key(|short| short.available)
+}
+
+fn machine() -> Option<Short> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let kilobytes = |key: &str| -> Option<u64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        line.trim().trim_end_matches("kB").trim().parse().ok()
+    };
+    let swap = kilobytes("SwapFree:").unwrap_or(0);
+    Some(Short {
+        cgroup: None,
+        limit: (kilobytes("MemTotal:")? + kilobytes("SwapTotal:").unwrap_or(0)) << 10,
+        available: (kilobytes("MemAvailable:")? + swap) << 10,
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
+/// This process's memory cgroups with all their ancestors, in both versions of the interface.
+fn cgroup_directories() -> Vec<(PathBuf, Version)> {
+    let (Ok(memberships), Ok(mounts)) =
+        (fs::read_to_string("/proc/self/cgroup"), fs::read_to_string("/proc/self/mountinfo"))
+    else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for membership in memberships.lines() {
+        // number:controllers:path, see cgroups(7)
+        let mut fields = membership.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+        let version = match controllers {
+            "" => Version::Two,
+            some if some.split(',').any(|one| one == "memory") => Version::One,
+            _ => continue,
+        };
+        let Some((root, mount)) = mounts.lines().find_map(|line| cgroup_mount(line, version)) else {
+            continue;
+        };
+        // The mount may show only a part of the tree: the path is relative to the mount's root.
+        let inside = Path::new(path).strip_prefix(&root).unwrap_or(Path::new(""));
+        for ancestor in inside.ancestors() {
+            found.push((mount.join(ancestor), version));
+        }
+    }
+    found
+}
+
+/// Root and mount point, if this line of `mountinfo` mounts the memory cgroups of that version.
+fn cgroup_mount(line: &str, version: Version) -> Option<(PathBuf, PathBuf)> {
+    // id parent device ROOT MOUNTPOINT options tags… - TYPE source OPTIONS, see proc(5)
+    let (before, after) = line.split_once(" - ")?;
+    let mut after = after.split(' ');
+    let wanted = match (after.next()?, version) {
+        ("cgroup2", Version::Two) => true,
+        ("cgroup", Version::One) => after.nth(1)?.split(',').any(|option| option == "memory"),
+        _ => false,
+    };
+    let mut before = before.split(' ').skip(3);
+    wanted.then_some((before.next()?.into(), before.next()?.into()))
+}
+
+fn read_number(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// What one cgroup allows; `None` if it limits nothing.
+fn cgroup(directory: PathBuf, version: Version, bytes: u64) -> Option<Short> {
+    let (limit, usage) = match version {
+        Version::Two => ("memory.max", "memory.current"),
+        Version::One => ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+    };
+    // Version 2 says "max" for "no limit", which is no number; version 1 a number near 2^63.
+    let limit = read_number(&directory.join(limit)).filter(|limit| *limit < 1 << 62)?;
+    let used = read_number(&directory.join(usage))?;
+    let mut available = limit.saturating_sub(used);
+    if available < bytes.saturating_add(CREDIT_MOST) {
+        // Clean file pages count as used, but make room when needed; so may swap.
+        available = available.saturating_add(reclaimable(&directory, version)).min(limit);
+        if version == Version::Two {
+            available = available.saturating_add(swap(&directory));
+        }
+    }
+    Some(Short { cgroup: Some(directory), limit, available })
+}
+
+/// Bytes of file pages that the cgroup would give up before it kills. Shared memory is not among them.
+fn reclaimable(directory: &Path, version: Version) -> u64 {
+    let Ok(text) = fs::read_to_string(directory.join("memory.stat")) else { return 0 };
+    let keys = match version {
+        Version::Two => ["active_file", "inactive_file"],
+        Version::One => ["total_active_file", "total_inactive_file"],
+    };
+    text.lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter(|(key, _)| keys.contains(key))
+        .filter_map(|(_, value)| value.parse::<u64>().ok())
+        .sum()
+}
+
+/// Bytes that the cgroup may still move to swap.
+fn swap(directory: &Path) -> u64 {
+    // SAFETY: all-zero bytes are a valid value of this structure of integers.
+    let mut machine: libc::sysinfo = unsafe { std::mem::zeroed() };
+    // SAFETY: the call fills the structure, which outlives it.
+    unsafe { libc::sysinfo(&raw mut machine) };
+    #[allow(clippy::useless_conversion, reason = "the field's type differs by architecture")]
+    let free = u64::from(machine.freeswap).saturating_mul(machine.mem_unit.into());
+    let Some(used) = read_number(&directory.join("memory.swap.current")) else { return 0 };
+    let most = read_number(&directory.join("memory.swap.max")).unwrap_or(u64::MAX);
+    most.saturating_sub(used).min(free)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_requests_are_granted_and_absurd_ones_refused() {
+        assert_eq!(memory(4096), Ok(()));
+        let short = memory(1 << 60).unwrap_err();
+        assert!(short.available < 1 << 60);
+    }
+
+    #[test]
+    fn mountinfo_lines_are_understood() {
+        let one = "35 25 0:30 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory";
+        let two = "42 25 0:37 /box /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw";
+        assert_eq!(cgroup_mount(one, Version::One), Some(("/".into(), "/sys/fs/cgroup/memory".into())));
+        assert_eq!(cgroup_mount(two, Version::Two), Some(("/box".into(), "/sys/fs/cgroup".into())));
+        assert_eq!(cgroup_mount(two, Version::One), None);
+        assert_eq!(cgroup_mount("nonsense", Version::Two), None);
+    }
+}

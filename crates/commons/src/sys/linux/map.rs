@@ -1,0 +1,132 @@
+//! Mappings: made, advised, unmapped.
+
+use std::ffi::c_void;
+use std::os::fd::BorrowedFd;
+use std::ptr::{self, NonNull};
+
+use rustix::mm::{Advice, MapFlags, MlockFlags, MsyncFlags, ProtFlags};
+
+use super::super::{Errno, Result};
+
+/// Bytes in a page.
+pub(crate) fn page_size() -> usize {
+    rustix::param::page_size()
+}
+
+/// Where a mapping goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Where {
+    /// Wherever the kernel finds room.
+    Anywhere,
+    /// Anywhere, at a multiple of this many bytes (a power of two, and of the page size).
+    Aligned(usize),
+    /// At this address, if nothing is mapped there (`EEXIST` otherwise).
+    At(usize),
+    /// At this address, in place of whatever is mapped there.
+    Replacing(usize),
+}
+
+/// What is to be mapped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    /// Bytes of address space, a multiple of the page size; may reach past the end of the file.
+    pub(crate) len: usize,
+    /// Where in the file, a multiple of the page size.
+    pub(crate) offset: u64,
+    pub(crate) writable: bool,
+    pub(crate) place: Where,
+}
+
+/// Maps a file, shared.
+///
+/// # Safety
+///
+/// With `Where::Replacing`, nothing may use what is mapped there now.
+pub(crate) unsafe fn map(fd: BorrowedFd<'_>, request: Request) -> Result<NonNull<u8>> {
+    let protection = if request.writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
+    let (address, flags) = match request.place {
+        Where::Anywhere => (0, MapFlags::SHARED),
+        Where::Aligned(alignment) => match find_aligned(request.len, alignment)? {
+            // The hole may be gone again by now: then an unaligned place has to do.
+            Some(address) => (address, MapFlags::SHARED),
+            None => (0, MapFlags::SHARED),
+        },
+        Where::At(address) => (address, MapFlags::SHARED | MapFlags::FIXED_NOREPLACE),
+        Where::Replacing(address) => (address, MapFlags::SHARED | MapFlags::FIXED),
+    };
+    let wanted = ptr::without_provenance_mut::<c_void>(address);
+    // SAFETY: without `FIXED` the kernel overlays no mapping; with it, the caller vouches for the range.
+    let got = unsafe { rustix::mm::mmap(wanted, request.len, protection, flags, fd, request.offset)? };
+    if matches!(request.place, Where::At(_)) && got != wanted {
+        // Kernels before 4.17 take the flag for a mere hint.
+        // SAFETY: the range was mapped just now, and nobody knows of it.
+        unsafe { rustix::mm::munmap(got, request.len)? };
+        return Err(Errno::EXIST);
+    }
+    NonNull::new(got.cast()).ok_or(Errno::INVAL)
+}
+
+/// An address, a multiple of `alignment`, where `len` bytes are free at this moment.
+fn find_aligned(len: usize, alignment: usize) -> Result<Option<usize>> {
+    let Some(span) = len.checked_add(alignment) else { return Ok(None) };
+    // SAFETY: a fresh private mapping that overlays nothing.
+    let found = unsafe {
+        rustix::mm::mmap_anonymous(
+            ptr::null_mut(),
+            span,
+            ProtFlags::empty(),
+            MapFlags::PRIVATE | MapFlags::NORESERVE,
+        )?
+    };
+    // SAFETY: made just above, and nobody knows of it.
+    unsafe { rustix::mm::munmap(found, span)? };
+    Ok(found.addr().checked_next_multiple_of(alignment))
+}
+
+/// Ends a mapping.
+///
+/// # Safety
+///
+/// `address .. address + len` is one that `map` gave, and nothing uses it any more.
+pub(crate) unsafe fn unmap(address: NonNull<u8>, len: usize) -> Result<()> {
+    // SAFETY: as the caller promises.
+    unsafe { rustix::mm::munmap(address.as_ptr().cast(), len) }
+}
+
+/// Brings every page into memory and into the page table now; `EFAULT` where there is no room for one.
+/// `EINVAL` from kernels before 5.14.
+pub(crate) fn populate(address: NonNull<u8>, len: usize, writable: bool) -> Result<()> {
+    let advice = if writable { Advice::LinuxPopulateWrite } else { Advice::LinuxPopulateRead };
+    advise(address, len, advice)
+}
+
+/// Asks for huge pages in this range; `EINVAL` where the kernel was built without them.
+pub(crate) fn ask_for_huge_pages(address: NonNull<u8>, len: usize) -> Result<()> {
+    advise(address, len, Advice::LinuxHugepage)
+}
+
+fn advise(address: NonNull<u8>, len: usize, advice: Advice) -> Result<()> {
+    loop {
+        // SAFETY: none of the advices used here changes what the bytes of a shared mapping are.
+        match unsafe { rustix::mm::madvise(address.as_ptr().cast(), len, advice) } {
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            other => return other,
+        }
+    }
+}
+
+/// Keeps the pages in memory, brought in as they are touched.
+pub(crate) fn lock_in_memory(address: NonNull<u8>, len: usize) -> Result<()> {
+    // SAFETY: locking pages changes no bytes.
+    match unsafe { rustix::mm::mlock_with(address.as_ptr().cast(), len, MlockFlags::empty()) } {
+        // SAFETY: as above.
+        Err(Errno::NOSYS) => unsafe { rustix::mm::mlock(address.as_ptr().cast(), len) },
+        other => other,
+    }
+}
+
+/// Writes changed pages to the file's storage and waits until they are there.
+pub(crate) fn flush(address: NonNull<u8>, len: usize) -> Result<()> {
+    // SAFETY: writing pages back changes no bytes.
+    unsafe { rustix::mm::msync(address.as_ptr().cast(), len, MsyncFlags::SYNC) }
+}

@@ -1,0 +1,11 @@
+//! Linux.
+
+pub(crate) mod file;
+pub(crate) mod filesystem;
+pub(crate) mod limits;
+pub(crate) mod lock;
+pub(crate) mod map;
+pub(crate) mod process;
+pub(crate) mod signal;
+pub(crate) mod watch;
+pub(crate) mod who;

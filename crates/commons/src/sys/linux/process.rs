@@ -1,0 +1,82 @@
+//! This process: its id, its pid namespace, whether it forked, who it runs as.
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// How often this process, or one that it was forked from, has forked since the library came to life.
+static FORKS: AtomicU64 = AtomicU64::new(0);
+/// This process's id, or 0 when it has not been asked for since the last fork.
+static PID: AtomicU32 = AtomicU32::new(0);
+/// The inode of the pid namespace, or 0 when it has not been asked for since the last fork.
+static NAMESPACE: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn before_fork() {
+    FORKS.fetch_add(1, Relaxed);
+}
+
+extern "C" fn in_child() {
+    PID.store(0, Relaxed);
+    NAMESPACE.store(0, Relaxed);
+}
+
+/// How many forks there have been. Two equal answers mean: no `fork` of libc's began in between.
+///
+/// A fork behind libc's back (raw `clone`, `_Fork`) is not seen.
+pub(crate) fn forks() -> u64 {
+    static WATCH: Once = Once::new();
+    WATCH.call_once(|| {
+        // SAFETY: the handlers only store to atomics, which is fine in any thread and after a fork.
+        unsafe { libc::pthread_atfork(Some(before_fork), None, Some(in_child)) };
+    });
+    FORKS.load(Relaxed)
+}
+
+/// This process's id in its own pid namespace.
+pub(crate) fn id() -> u32 {
+    forks(); // so that a child forgets its parent's answer
+    match PID.load(Relaxed) {
+        0 => {
+            let id = std::process::id();
+            PID.store(id, Relaxed);
+            id
+        }
+        id => id,
+    }
+}
+
+/// The inode number of this process's pid namespace; 0 without `/proc`.
+pub(crate) fn pid_namespace() -> u64 {
+    forks();
+    match NAMESPACE.load(Relaxed) {
+        0 => {
+            let inode = rustix::fs::stat(c"/proc/self/ns/pid").map_or(0, |stat| stat.st_ino);
+            NAMESPACE.store(inode, Relaxed);
+            inode
+        }
+        inode => inode,
+    }
+}
+
+/// A number that differs from one program image to the next, also after `exec`.
+pub(crate) fn random() -> u64 {
+    // SAFETY: `getauxval` only reads the process's auxiliary vector.
+    let address = unsafe { libc::getauxval(libc::AT_RANDOM) } as *const [u8; 16];
+    if address.is_null() {
+        return u64::from(std::process::id());
+    }
+    // SAFETY: the kernel puts 16 random bytes there for the life of the program image.
+    let bytes = unsafe { address.read() };
+    u64::from_le_bytes([bytes[1], bytes[3], bytes[5], bytes[7], bytes[9], bytes[11], bytes[13], bytes[15]])
+}
+
+/// The effective user id.
+pub(crate) fn user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Whether the program gained privileges by being executed (set-uid and the like), so that its
+/// environment is not to be trusted.
+pub(crate) fn is_privileged_by_exec() -> bool {
+    // SAFETY: `getauxval` only reads the process's auxiliary vector.
+    (unsafe { libc::getauxval(libc::AT_SECURE) }) != 0
+}
