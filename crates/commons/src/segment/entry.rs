@@ -40,7 +40,7 @@ impl Iterator for Entries {
     fn next(&mut self) -> Option<Self::Item> {
         self.places.find_map(|place| match place {
             Ok(place) if Name::is_unfinished(place.name.file_name()) => None,
-            Ok(place) => Some(Ok(Entry { place: Arc::new(place) })),
+            Ok(place) => Some(Ok(Entry::new(Arc::new(place)))),
             Err(error) => Some(Err(error)),
         })
     }
@@ -90,6 +90,10 @@ pub struct Entry {
 }
 
 impl Entry {
+    pub(crate) fn new(place: Arc<Place>) -> Entry {
+        Entry { place }
+    }
+
     /// Its name.
     pub fn name(&self) -> &Name {
         &self.place.name

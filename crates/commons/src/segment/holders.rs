@@ -3,7 +3,7 @@
 //! Two sources: the slots that handles lock tell who opened it, and `/proc/PID/maps` tells who has it mapped:
 //! forked children and programs without Commons as well. Both only look.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::BorrowedFd;
 
 use super::slot::{SLOTS, Slot};
@@ -62,8 +62,7 @@ pub(crate) fn slots(fd: BorrowedFd<'_>, file: Identity, own: Option<Slot>) -> Re
             ranges.push(Range { start: lock_end, len: end - lock_end });
         }
         if found.len() > MANY {
-            if let Some(all) = who::locked_bytes(file) {
-                found = all.into_iter().filter_map(Slot::from_offset).collect();
+            if add_all(file, &mut found) {
                 break;
             }
         }
@@ -71,6 +70,22 @@ pub(crate) fn slots(fd: BorrowedFd<'_>, file: Identity, own: Option<Slot>) -> Re
     found.sort_by_key(|slot| slot.offset());
     found.dedup();
     Ok(found)
+}
+
+/// Adds all slots from the kernel's list of locks; `false` if there is no such list.
+fn add_all(file: Identity, found: &mut Vec<Slot>) -> bool {
+    let mut all: BTreeSet<u64> = found.iter().map(|slot| slot.offset()).collect();
+    // Read page by page while others come and go, the list may skip some: read until nothing new shows.
+    let (mut quiet, mut reads) = (0, 0);
+    while quiet < 2 && reads < 8 {
+        let Some(offsets) = who::locked_bytes(file) else { return false };
+        let before = all.len();
+        all.extend(offsets);
+        quiet = if all.len() == before { quiet + 1 } else { 0 };
+        reads += 1;
+    }
+    *found = all.into_iter().filter_map(Slot::from_offset).collect();
+    true
 }
 
 /// Who holds it.

@@ -6,11 +6,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use super::entry::Entries;
+use super::entry::{Entries, Entry};
 use super::name::Name;
 use super::options::SegmentOptions;
 use super::protocol::{self, Place};
-use crate::error::{Attempt, Error, Result};
+use crate::error::{Attempt, Error, NotASegment, Result};
 use crate::sys::{Errno, file, filesystem, process};
 
 /// Where POSIX shared memory lives.
@@ -152,6 +152,21 @@ impl Namespace {
         }
         // What cannot be looked into is taken to live.
         Ok(!matches!(protocol::sweep(&place, true), Ok(protocol::Swept::Orphan(_))))
+    }
+
+    /// The segment with this name, to look at without holding it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::NotASegment`] for a directory, link, fifo and the like;
+    /// [`Error::PermissionDenied`] if the directory may not be searched; [`Error::BadName`].
+    pub fn entry(&self, name: impl AsRef<OsStr>) -> Result<Entry> {
+        let place = self.place(name)?;
+        let stat = file::stat_path(&place.path).map_err(|error| place.error("look at", error))?;
+        match protocol::no_segment(&stat) {
+            None | Some(NotASegment::HardLinked) => Ok(Entry::new(place)),
+            Some(what) => Err(Error::NotASegment { attempt: place.attempt("look at"), what }),
+        }
     }
 
     /// All segments here, one after the other, in no order; nothing is collected, so that a hundred

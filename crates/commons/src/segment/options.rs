@@ -223,9 +223,9 @@ impl<'i> SegmentOptions<'i> {
         self
     }
 
-    /// Publishes by renaming, as on filesystems without nameless files.
-    #[cfg(test)]
-    pub(crate) fn publish_by_renaming(mut self) -> Self {
+    /// Publishes by renaming, as on filesystems without nameless files. For tests of that way.
+    #[doc(hidden)]
+    pub fn publish_by_renaming(mut self) -> Self {
         self.means = Means::Rename;
         self
     }
