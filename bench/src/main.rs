@@ -1,0 +1,96 @@
+//! Measures Commons against its bounds and its peers, on machines that are not quiet: variants take turns in
+//! short rounds, and ratios are taken within a round.
+
+mod child;
+mod harness;
+mod interrupt;
+mod machine;
+mod placement;
+mod raw;
+mod report;
+mod scratch;
+mod statistics;
+mod tables;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Parser;
+
+use crate::harness::Context;
+use crate::machine::Machine;
+use crate::placement::Placement;
+use crate::report::Report;
+
+/// Measure Commons against its bounds and its peers.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Which table to measure: `all`, or one by name.
+    #[arg(default_value = "all", value_parser = tables::choices())]
+    table: String,
+    /// Fewer rounds: within a minute.
+    #[arg(long)]
+    quick: bool,
+    /// Exit with 1 if a bound does not hold. One that cannot be told for noise is no failure.
+    #[arg(long)]
+    check: bool,
+    /// Also write the figures there, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Runs as a helper of another run.
+    #[arg(long, hide = true, num_args = 1.., value_name = "ROLE")]
+    child: Option<Vec<String>>,
+}
+
+fn main() -> ExitCode {
+    // SAFETY: no other thread runs yet that could read the environment.
+    unsafe { std::env::remove_var("COMMONS_NAMESPACE") };
+    let arguments = Arguments::parse();
+    let done = match &arguments.child {
+        Some(role) => child::main(role).map(|()| true),
+        None => measure(&arguments),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("commons-bench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether all is well, as far as that was asked.
+fn measure(arguments: &Arguments) -> Result<bool> {
+    if cfg!(debug_assertions) {
+        bail!("figures of an unoptimised build say nothing; use cargo run --release");
+    }
+    interrupt::watch();
+    let machine = Machine::now();
+    let context = Context { placement: Placement::choose()?, quick: arguments.quick };
+    println!("{machine}");
+    println!("{}", report::placement(&context.placement));
+    let mut report = Report::new(machine);
+    for table in tables::chosen(&arguments.table) {
+        report.begin(table.name);
+        println!("\n{}: {}", table.name, table.about);
+        for (label, work) in table.works {
+            report::progress(label);
+            let works = work(&context).with_context(|| format!("{}, {label}", table.name));
+            report::progress("");
+            if works.is_err() {
+                // A child that was interrupted too looks like a failure of its own.
+                interrupt::check()?;
+            }
+            report.add(works?);
+        }
+        println!("{}", report.text());
+    }
+    if let Some(path) = &arguments.json {
+        let text = serde_json::to_string_pretty(&report.json())?;
+        std::fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(!arguments.check || report.all_hold())
+}
