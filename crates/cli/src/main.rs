@@ -1,2 +1,75 @@
-//! stub
-fn main() {}
+//! The `commons` command: see, make, keep and sweep shared memory.
+//!
+//! Each group of subcommands has a module; all of them take parsed [arguments](args), print through
+//! [`output`] and fail with a [`Failure`], which is one line on standard error. Exit codes:
+//! 0 done, 1 failed, 2 wrong usage; `hold` ends with its program's.
+
+mod args;
+mod bytes;
+mod demo;
+mod dump;
+mod failure;
+mod forward;
+mod hold;
+mod info;
+mod list;
+mod manage;
+mod output;
+mod pattern;
+mod record;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use commons::Namespace;
+
+use args::{Arguments, Command};
+use failure::{Failure, Outcome};
+use output::Output;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return failure::usage(&error),
+    };
+    match run(arguments) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(arguments: Arguments) -> Outcome<ExitCode> {
+    if let Command::Completions { shell } = arguments.command {
+        completions(shell)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let namespace = match arguments.namespace {
+        Some(directory) => Namespace::at(directory)?,
+        None => Namespace::from_env()?,
+    };
+    match arguments.command {
+        Command::Create(create) => manage::create(&namespace, &create)?,
+        Command::Ls(ls) => list::list(&namespace, &ls)?,
+        Command::Info(info) => info::info(&namespace, &info)?,
+        Command::Rm { names } => return manage::remove(&namespace, &names),
+        Command::Sweep { dry_run } => manage::sweep(&namespace, dry_run)?,
+        Command::Grow { name, size } => manage::grow(&namespace, &name, size)?,
+        Command::Read(range) => bytes::read(&namespace, &range)?,
+        Command::Write(range) => bytes::write(&namespace, &range)?,
+        Command::Dump(range) => dump::dump(&namespace, &range)?,
+        Command::Hold(hold) => return hold::hold(&namespace, &hold),
+        Command::Demo { files } => demo::demo(&namespace, &files)?,
+        Command::DemoWorker(worker) => demo::worker::work(&namespace, &worker)?,
+        Command::Completions { .. } => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "commons", &mut script);
+    let mut output = Output::new()?;
+    output.write(&script)?;
+    output.finish()
+}

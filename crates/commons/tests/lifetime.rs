@@ -202,6 +202,8 @@ fn a_program_that_closes_all_descriptors_loses_nothing() {
         let segment = private.options().create("x").unwrap();
         let attachment = segment.attach().unwrap();
         let number = segment.as_fd().as_raw_fd();
+        // A handle that was opened this instant is taken to be whole without asking.
+        std::thread::sleep(std::time::Duration::from_millis(40));
         // SAFETY: what this test is about; nothing else here uses the descriptors.
         assert_eq!(unsafe { libc::close_range(3, u32::MAX, 0) }, 0);
         // The number is now somebody else's.

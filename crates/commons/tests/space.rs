@@ -17,7 +17,7 @@ fn free(directory: &Path) -> u64 {
     assert_eq!(unsafe { libc::statfs(common::c_string(directory).as_ptr(), statfs.as_mut_ptr()) }, 0);
     // SAFETY: filled above.
     let statfs = unsafe { statfs.assume_init() };
-    statfs.f_bfree as u64 * statfs.f_bsize as u64
+    statfs.f_bfree * u64::try_from(statfs.f_bsize).unwrap()
 }
 
 fn is_empty(directory: &Path) -> bool {

@@ -191,7 +191,10 @@ const VERB: &str = "attach";
 impl Attachment {
     pub(crate) fn new(segment: &Segment, options: &AttachOptions) -> Result<Attachment> {
         let attempt = || segment.attempt(VERB);
-        let stat = segment.stat(VERB)?;
+        let mut stat = segment.stat_to_attach(VERB)?;
+        if options.end.is_some_and(|end| end > stat.size) {
+            stat = segment.stat(VERB)?;
+        }
         let end = options.end.unwrap_or(stat.size);
         if end > stat.size || options.start >= end {
             let len = end.saturating_sub(options.start);
@@ -274,7 +277,8 @@ impl Attachment {
             bounded: options.end.is_some(),
             writable,
             page,
-            sealed: file::cannot_shrink(fd),
+            // A file with a name can be truncated, and never be sealed against it.
+            sealed: segment.name().is_none() && file::cannot_shrink(fd),
             guard: OnceLock::new(),
             identity: segment.identity(),
             hold: None,

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicBool,
-    Ordering::{Acquire, Release},
+    Ordering::{Acquire, Relaxed, Release},
 };
 use std::time::Duration;
 
@@ -52,7 +52,12 @@ use crate::sys::{Errno, filesystem, lock, process};
 pub struct Segment {
     /// `None` only while it is being dropped.
     fd: Option<OwnedFd>,
-    identity: Identity,
+    /// Metadata as of when it was opened or created.
+    known: Stat,
+    /// When that was, in milliseconds of the coarse monotonic clock.
+    opened: u64,
+    /// Whether it was attached already, so that `known` has served.
+    attached: AtomicBool,
     access: Access,
     sparse: bool,
     /// What this handle and its attachments share; `None` for an anonymous segment, which has no name to
@@ -156,14 +161,16 @@ impl Segment {
         }
         let access =
             if file::is_writable(fd.as_fd()).map_err(os)? { Access::ReadWrite } else { Access::ReadOnly };
-        Ok(Segment::anonymous_from(fd, stat.identity, false, access, false))
+        Ok(Segment::anonymous_from(fd, stat, false, access, false))
     }
 
     pub(crate) fn named(held: Held, created: bool, sparse: bool) -> Segment {
         let Held { fd, stat, hold } = held;
         Segment {
             fd: Some(fd),
-            identity: stat.identity,
+            known: stat,
+            opened: process::milliseconds(),
+            attached: AtomicBool::new(false),
             access: hold.access(),
             sparse,
             lifetime: hold.lifetime(),
@@ -175,19 +182,20 @@ impl Segment {
 
     pub(crate) fn anonymous_from(
         fd: OwnedFd,
-        identity: Identity,
+        stat: Stat,
         created: bool,
         access: Access,
         sparse: bool,
     ) -> Segment {
-        let lifetime = Lifetime::UntilLastDetach;
         Segment {
             fd: Some(fd),
-            identity,
+            known: stat,
+            opened: process::milliseconds(),
+            attached: AtomicBool::new(false),
             access,
             sparse,
             hold: None,
-            lifetime,
+            lifetime: Lifetime::UntilLastDetach,
             created,
             deleting: AtomicBool::new(false),
         }
@@ -257,11 +265,14 @@ impl Segment {
         let verb = "look at";
         self.stat(verb)?;
         let own = self.hold.as_ref().map(|hold| hold.slot);
-        holders::find(self.fd(verb)?, self.identity, own).map_err(|error| self.error(verb, error))
+        holders::find(self.fd(verb)?, self.known.identity, own).map_err(|error| self.error(verb, error))
     }
 
     /// Attaches the whole segment: maps it into this process, for reading and writing unless the handle is
     /// read-only.
+    ///
+    /// The first attachment of a handle that was opened less than a few milliseconds ago shows the size that
+    /// the segment had when it was opened; later ones the size that it has now.
     ///
     /// # Errors
     ///
@@ -392,12 +403,12 @@ impl Segment {
         // through this one as well, go through a new one.
         let alone = !hold.forked() && !self.deleting.swap(true, Acquire);
         let deleted = if alone {
-            let deleted = protocol::delete_file_patiently(&hold.place, self.fd(verb)?, self.identity);
+            let deleted = protocol::delete_file_patiently(&hold.place, self.fd(verb)?, self.known.identity);
             self.deleting.store(false, Release);
             deleted
         } else {
             match file::open(&hold.place.path, Access::ReadWrite) {
-                Ok(own) => protocol::delete_file_patiently(&hold.place, own.as_fd(), self.identity),
+                Ok(own) => protocol::delete_file_patiently(&hold.place, own.as_fd(), self.known.identity),
                 Err(error) => Err(self.error(verb, error)),
             }
         };
@@ -462,7 +473,7 @@ impl Segment {
     /// The file's metadata now, after making sure that the descriptor still is this segment's.
     pub(crate) fn stat(&self, verb: &'static str) -> Result<Stat> {
         match file::stat(self.fd(verb)?) {
-            Ok(stat) if stat.identity == self.identity => Ok(stat),
+            Ok(stat) if stat.identity == self.known.identity => Ok(stat),
             _ => Err(Error::HandleClosed(self.attempt(verb))),
         }
     }
@@ -470,10 +481,31 @@ impl Segment {
     /// Bytes in a page of the file, if it is on hugetlbfs.
     pub(crate) fn huge_page_size(&self, fd: BorrowedFd<'_>) -> Option<usize> {
         let (kind, block) = match &self.hold {
-            Some(hold) => hold.place.namespace.kind_and_block(self.identity.device, fd),
+            Some(hold) => hold.place.namespace.kind_and_block(self.known.identity.device, fd),
             None => filesystem::of_file(fd).map(|filesystem| (filesystem.kind, filesystem.block)).ok()?,
         };
         (kind == filesystem::Kind::Hugetlbfs).then_some(usize::try_from(block).ok()?)
+    }
+
+    /// The file's metadata for an attachment: as of when the handle was opened, if that was a moment ago and it
+    /// is the first; otherwise as of now.
+    pub(crate) fn stat_to_attach(&self, verb: &'static str) -> Result<Stat> {
+        if !self.attached.load(Relaxed) {
+            self.attached.store(true, Relaxed);
+            if self.is_fresh() {
+                return Ok(self.known);
+            }
+        }
+        self.stat(verb)
+    }
+
+    /// Whether the handle was opened a moment ago, so that its descriptor is taken for its own without asking.
+    ///
+    /// Programs that close descriptors that are not theirs do so as they become daemons: after a fork, or at
+    /// some other moment that is unlikely to be within milliseconds of opening a segment.
+    fn is_fresh(&self) -> bool {
+        let forked = self.hold.as_ref().is_some_and(|hold| hold.forked());
+        !forked && process::milliseconds().wrapping_sub(self.opened) < FRESH
     }
 
     pub(crate) fn hold(&self) -> Option<&Arc<Hold>> {
@@ -481,14 +513,14 @@ impl Segment {
     }
 
     pub(crate) fn identity(&self) -> Identity {
-        self.identity
+        self.known.identity
     }
 
     /// The same segment through another description that is open for reading only, with a slot of its own.
     pub(crate) fn read_only_twin(&self, verb: &'static str) -> Result<(OwnedFd, Option<Hold>)> {
         let fail = |error| self.error(verb, error);
         let fd = file::reopen(self.fd(verb)?, Access::ReadOnly).map_err(fail)?;
-        if file::stat(fd.as_fd()).map_err(fail)?.identity != self.identity {
+        if file::stat(fd.as_fd()).map_err(fail)?.identity != self.known.identity {
             return Err(Error::HandleClosed(self.attempt(verb)));
         }
         let Some(hold) = &self.hold else { return Ok((fd, None)) };
@@ -505,28 +537,38 @@ impl Segment {
 impl Drop for Segment {
     fn drop(&mut self) {
         let Some(fd) = self.fd.take() else { return };
-        let Some(mut hold) = self.hold.take() else {
-            // Anonymous: nothing to leave. If the number is somebody else's by now, it stays open.
-            if !file::stat(fd.as_fd()).is_ok_and(|stat| stat.identity == self.identity) {
-                std::mem::forget(fd);
-            }
-            return;
+        let ours =
+            self.is_fresh() || file::stat(fd.as_fd()).is_ok_and(|stat| stat.identity == self.known.identity);
+        let fd = if ours {
+            Some(fd)
+        } else {
+            // Other code closed our descriptor, and the number may be somebody else's by now.
+            std::mem::forget(fd);
+            None
         };
-        if Arc::get_mut(&mut hold).is_some() {
-            // No attachment is left, and none can come, for they come from this handle.
-            if let Some(hold) = Arc::into_inner(hold) {
-                hold.leave_with(fd);
+        let Some(mut hold) = self.hold.take() else { return };
+        // Attachments come from this handle only: if there is none, none can come.
+        let last = Arc::get_mut(&mut hold).is_some();
+        match fd {
+            Some(fd) if last => {
+                if let Some(hold) = Arc::into_inner(hold) {
+                    hold.leave_with(fd);
+                }
             }
-            return;
-        }
-        // Attachments are left; the last of them, perhaps this moment, leaves. The descriptor goes first, so
-        // that whoever is last finds the slot given back.
-        hold.close(fd);
-        if let Some(hold) = Arc::into_inner(hold) {
-            hold.leave();
+            fd => {
+                // The descriptor goes first, so that whoever is last, perhaps an attachment this moment, finds
+                // the slot given back.
+                drop(fd);
+                if let Some(hold) = Arc::into_inner(hold) {
+                    hold.leave();
+                }
+            }
         }
     }
 }
+
+/// For how many milliseconds a handle counts as just opened; the clock moves in steps of up to ten.
+const FRESH: u64 = 10;
 
 /// The descriptor of the segment's file, to be sent to another process (`SCM_RIGHTS`) or asked about. Do not
 /// lock, truncate or write through it. For a segment with a name, a copy of it elsewhere does not hold the

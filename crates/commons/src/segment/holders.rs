@@ -61,10 +61,8 @@ pub(crate) fn slots(fd: BorrowedFd<'_>, file: Identity, own: Option<Slot>) -> Re
         if lock_end < end {
             ranges.push(Range { start: lock_end, len: end - lock_end });
         }
-        if found.len() > MANY {
-            if add_all(file, &mut found) {
-                break;
-            }
+        if found.len() > MANY && add_all(file, &mut found) {
+            break;
         }
     }
     found.sort_by_key(|slot| slot.offset());

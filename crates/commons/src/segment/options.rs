@@ -385,7 +385,7 @@ impl<'i> SegmentOptions<'i> {
         self.initialize_through(fd.as_fd(), size, &attempt)?;
         file::seal_size(fd.as_fd()).map_err(os)?;
         let stat = file::stat(fd.as_fd()).map_err(os)?;
-        Ok(Segment::anonymous_from(fd, stat.identity, true, Access::ReadWrite, self.sparse))
+        Ok(Segment::anonymous_from(fd, stat, true, Access::ReadWrite, self.sparse))
     }
 
     fn place(&self, name: impl AsRef<OsStr>) -> Result<Arc<Place>> {

@@ -173,11 +173,6 @@ pub(crate) struct Held {
 impl Hold {
     /// Leaves through the descriptor, which it closes: to be called when no attachment is left.
     pub(crate) fn leave_with(self, fd: OwnedFd) {
-        if !is_same(fd.as_fd(), self.identity) {
-            // Other code closed our descriptor, and the number may be somebody else's by now.
-            std::mem::forget(fd);
-            return self.leave();
-        }
         if self.lifetime == Lifetime::UntilDeleted {
             return;
         }
@@ -200,13 +195,6 @@ impl Hold {
         let Ok(fd) = file::open(&self.place.path, Access::ReadWrite) else { return };
         if is_same(fd.as_fd(), self.identity) && lock::try_write(fd.as_fd(), WHOLE).unwrap_or(false) {
             self.remove_name();
-        }
-    }
-
-    /// Closes the descriptor while attachments go on holding.
-    pub(crate) fn close(&self, fd: OwnedFd) {
-        if !is_same(fd.as_fd(), self.identity) {
-            std::mem::forget(fd);
         }
     }
 

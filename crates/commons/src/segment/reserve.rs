@@ -35,7 +35,7 @@ pub(crate) fn check_limits(plan: Plan, more: u64, attempt: &dyn Fn() -> Box<Atte
     let beyond = |most, available, limit| {
         Err(Error::BeyondLimit { attempt: attempt(), wanted: more, most, available, limit })
     };
-    if let Some(most) = limits::file_size() {
+    if let Some(most) = limits::file_size(plan.rounded()) {
         if plan.rounded() > most {
             return beyond(most, most, Limit::FileSize);
         }

@@ -248,5 +248,5 @@ pub(crate) fn resident(fd: BorrowedFd<'_>) -> Option<u64> {
     // have the layout of `linux/mman.h` and outlive the call.
     let done =
         unsafe { libc::syscall(CACHESTAT, fd.as_fd().as_raw_fd(), &raw const whole, &raw mut cached, 0) };
-    (done == 0).then(|| cached.pages * rustix::param::page_size() as u64)
+    (done == 0).then(|| cached.pages * super::map::page_size() as u64)
 }

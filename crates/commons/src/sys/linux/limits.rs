@@ -5,10 +5,31 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::process;
+
 /// The largest file this process may make, in bytes; `None` without a limit.
-pub(crate) fn file_size() -> Option<u64> {
-    rustix::process::getrlimit(rustix::process::Resource::Fsize).current
+///
+/// For a small file, an answer of up to a tenth of a second ago serves: asking costs as much as a tenth of
+/// making it.
+pub(crate) fn file_size(wanted: u64) -> Option<u64> {
+    /// The limit, and until when it is believed, in which life between forks.
+    static LIMIT: AtomicU64 = AtomicU64::new(0);
+    static UNTIL: AtomicU64 = AtomicU64::new(0);
+    static FORKS: AtomicU64 = AtomicU64::new(0);
+    let (now, forks) = (process::milliseconds(), process::forks());
+    let known = LIMIT.load(Relaxed);
+    if wanted <= SMALL && wanted <= known && now < UNTIL.load(Relaxed) && forks == FORKS.load(Relaxed) {
+        return Some(known);
+    }
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    LIMIT.store(limit.unwrap_or(u64::MAX), Relaxed);
+    FORKS.store(forks, Relaxed);
+    UNTIL.store(now + CREDIT_LASTS, Relaxed);
+    limit
 }
+
+/// Bytes up to which a segment counts as small.
+const SMALL: u64 = 1 << 20;
 
 /// The most memory this process may lock, in bytes; `None` without a limit.
 pub(crate) fn locked_memory() -> Option<u64> {
@@ -53,7 +74,7 @@ const CREDIT_MOST: u64 = 64 << 20;
 /// Whether `bytes` of memory can be had without anybody being killed for it, as far as can be known: what
 /// others take at the same time is not foreseen.
 pub(crate) fn memory(bytes: u64) -> Result<(), Short> {
-    let now = milliseconds();
+    let now = process::milliseconds();
     if now < CREDIT_ENDS.load(Relaxed) {
         let taken = CREDIT.fetch_update(Relaxed, Relaxed, |credit| credit.checked_sub(bytes));
         if taken.is_ok() {
@@ -71,11 +92,6 @@ pub(crate) fn memory(bytes: u64) -> Result<(), Short> {
     CREDIT.store((rest / 4).min(CREDIT_MOST), Relaxed);
     CREDIT_ENDS.store(now + CREDIT_LASTS, Relaxed);
     Ok(())
-}
-
-fn milliseconds() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
 }
 
 /// The limit that leaves the least, among the machine's and those of all cgroups above this process.

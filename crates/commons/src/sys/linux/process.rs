@@ -69,6 +69,14 @@ pub(crate) fn random() -> u64 {
     u64::from_le_bytes([bytes[1], bytes[3], bytes[5], bytes[7], bytes[9], bytes[11], bytes[13], bytes[15]])
 }
 
+/// The monotonic clock in milliseconds, in steps of up to ten: without a system call.
+pub(crate) fn milliseconds() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call fills the structure, which outlives it; this clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+}
+
 /// The effective user id.
 pub(crate) fn user() -> u32 {
     rustix::process::geteuid().as_raw()

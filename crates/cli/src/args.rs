@@ -1,0 +1,216 @@
+//! What the command line looks like, and how sizes and modes are written on it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::{StringValueParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+const AFTER: &str = "\
+Sizes are bytes, or have a unit: 4096, 64K, 1.5M, 1G (1K is 1024).
+Exit codes: 0 done, 1 failed, 2 wrong usage; 'hold' ends with its program's.
+Start with: commons demo";
+
+/// See, make, keep and sweep shared memory.
+#[derive(Debug, Parser)]
+#[command(name = "commons", version, after_help = AFTER)]
+pub(crate) struct Arguments {
+    /// Directory in which the names live [default: $COMMONS_NAMESPACE, else /dev/shm]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) namespace: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a segment that stays until it is deleted
+    ///
+    /// One that is there already is fine if it is large enough and stays as well.
+    Create(Create),
+    /// List segments
+    Ls(List),
+    /// Show all about one segment, and who holds it
+    Info(Info),
+    /// Delete segments
+    ///
+    /// Holders keep the memory of a deleted segment; it goes with the last of them.
+    Rm {
+        /// Names, or patterns with *, ? and [...], in quotes
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<OsString>,
+    },
+    /// Delete orphans: segments whose last holder ended without detaching
+    Sweep {
+        /// Only say what would be deleted
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Make a segment larger
+    Grow {
+        name: OsString,
+        /// Bytes in all
+        #[arg(value_parser = size())]
+        size: u64,
+    },
+    /// Copy a segment's bytes to standard output
+    Read(Range),
+    /// Copy standard input into a segment
+    ///
+    /// Nothing is written beyond the segment's end: input that does not fit is an error.
+    Write(Range),
+    /// Show a segment's bytes in hexadecimal
+    Dump(Range),
+    /// Keep a segment while a program runs, and end with its exit code
+    ///
+    /// With --size, makes the segment if it is not there; then it goes with its last holder.
+    Hold(Hold),
+    /// Show what Commons does: count the words of files with four processes, two of them killed
+    Demo {
+        /// Files to count [default: a text that comes with the command]
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    #[command(hide = true)]
+    DemoWorker(Worker),
+    /// Print a completion script for a shell
+    Completions { shell: Shell },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Create {
+    pub(crate) name: OsString,
+    /// Bytes
+    #[arg(value_parser = size())]
+    pub(crate) size: u64,
+    /// Permission bits in octal, whatever the umask
+    #[arg(long, default_value = "0600", value_parser = mode)]
+    pub(crate) mode: u32,
+    /// How long it lives
+    #[arg(long, value_enum, default_value_t = Lives::UntilDeleted)]
+    pub(crate) lifetime: Lives,
+    /// Fail if it is there already
+    #[arg(long)]
+    pub(crate) exclusive: bool,
+    /// Do not reserve its memory
+    #[arg(long)]
+    pub(crate) sparse: bool,
+}
+
+/// How long a segment lives, as it is said on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Lives {
+    UntilDeleted,
+    /// With its last holder: see 'commons hold'
+    UntilLastDetach,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct List {
+    /// Only names that match; with *, ? and [...], in quotes
+    pub(crate) pattern: Option<OsString>,
+    /// One array of objects, for scripts
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Info {
+    pub(crate) name: OsString,
+    /// One object, for scripts
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Range {
+    pub(crate) name: OsString,
+    /// Where to begin
+    #[arg(long, default_value = "0", value_name = "BYTES", value_parser = size())]
+    pub(crate) offset: u64,
+    /// How many bytes [default: as many as there are]
+    #[arg(long, value_name = "BYTES", value_parser = size())]
+    pub(crate) length: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Hold {
+    pub(crate) name: OsString,
+    /// Make it with so many bytes if it is not there
+    #[arg(long, value_parser = size())]
+    pub(crate) size: Option<u64>,
+    /// The program to run, with its arguments
+    #[arg(last = true, required = true, value_name = "PROGRAM")]
+    pub(crate) program: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Worker {
+    pub(crate) name: OsString,
+    /// Its number, from 1
+    pub(crate) number: u64,
+    /// The process that started it, which it does not outlive
+    pub(crate) parent: u32,
+    /// Stop in the middle of the first chunk, and wait to be killed
+    #[arg(long)]
+    pub(crate) stop: bool,
+}
+
+/// Parses `4096`, `64K`, `1.5M`, `1G`, all in binary units.
+fn size() -> impl TypedValueParser<Value = u64> {
+    let parse = |text: String| parse_size::Config::new().with_binary().parse_size(text);
+    StringValueParser::new().try_map(parse)
+}
+
+/// Parses permission bits in octal: `640`, `0640`.
+fn mode(text: &str) -> Result<u32, &'static str> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    // `from_str_radix` takes a sign as well.
+    if digits.starts_with(['+', '-']) {
+        return Err("permission bits are octal, as 0640");
+    }
+    match u32::from_str_radix(digits, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        Ok(_) => Err("permission bits are 0777 at most"),
+        Err(_) => Err("permission bits are octal, as 0640"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn modes_are_octal() {
+        assert_eq!(mode("0640"), Ok(0o640));
+        assert_eq!(mode("640"), Ok(0o640));
+        for bad in ["", "+640", "-1", "9", "rw", "1777", "99999999999999999999"] {
+            assert!(mode(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_binary() {
+        let size = |text: &str| {
+            let arguments = Arguments::try_parse_from(["commons", "grow", "x", text]).ok()?;
+            match arguments.command {
+                Command::Grow { size, .. } => Some(size),
+                _ => None,
+            }
+        };
+        for (text, bytes) in [("4096", 4096), ("64M", 64 << 20), ("1G", 1 << 30), ("1.5K", 1536), ("0", 0)] {
+            assert_eq!(size(text), Some(bytes), "{text}");
+        }
+        for bad in ["", "-1", "x", "1Q", "99999999999E", "18446744073709551616", "1e999999999"] {
+            assert_eq!(size(bad), None, "{bad}");
+        }
+    }
+}

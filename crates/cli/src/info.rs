@@ -1,0 +1,183 @@
+//! `info`: all about one segment, and who holds it.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use commons::{Error, Holder, Holders, Namespace};
+use serde::Serialize;
+
+use crate::args;
+use crate::failure::{self, Failure, Outcome};
+use crate::list::Owners;
+use crate::output::{self, ALARM, HEADING, Output};
+use crate::record::{self, Fields, Record};
+
+pub(crate) fn info(namespace: &Namespace, info: &args::Info) -> Outcome<()> {
+    let entry = namespace.entry(&info.name)?;
+    // Gone between the two looks: say so as the first look would have.
+    let record = match Record::of(&entry)? {
+        Some(record) => record,
+        None => return Err(gone(namespace, info)),
+    };
+    let holders = match entry.holders() {
+        Ok(holders) => Some(holders),
+        Err(Error::PermissionDenied { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let mut output = Output::new()?;
+    if info.json {
+        let details = Details::new(&record, namespace, holders.as_ref());
+        let text = serde_json::to_vec_pretty(&details).map_err(|error| Failure::new(error.to_string()))?;
+        output.write(&text)?;
+        output.write(b"\n")?;
+    } else {
+        sheet(&mut output, namespace, &record, holders.as_ref())?;
+    }
+    output.finish()
+}
+
+fn gone(namespace: &Namespace, info: &args::Info) -> Failure {
+    match namespace.entry(&info.name) {
+        Err(error) => error.into(),
+        Ok(_) => Failure::new("the segment was made anew meanwhile; look again"),
+    }
+}
+
+fn sheet(
+    output: &mut Output,
+    namespace: &Namespace,
+    record: &Record,
+    holders: Option<&Holders>,
+) -> Outcome<()> {
+    let info = &record.info;
+    let path: PathBuf = namespace.directory().components().collect();
+    let path = path.join(record.name.file_name());
+    let lifetime = match record.is_orphan() {
+        true => format!(
+            "{} ({}, and nobody holds it: 'commons sweep' deletes it)",
+            output.styled(ALARM, "orphan"),
+            record::lifetime(info.lifetime)
+        ),
+        false => record::lifetime(info.lifetime).to_owned(),
+    };
+    let bytes = |bytes: u64| match bytes {
+        0..1024 => output::size(bytes),
+        _ => format!("{bytes} bytes ({})", output::size(bytes)),
+    };
+    let modified = match record::time(info.modified) {
+        Some(time) => format!("{time} ({} ago)", output::age(info.modified, SystemTime::now())),
+        None => "unknown".to_owned(),
+    };
+    let mut owners = Owners::default();
+    let owner = format!("{} (uid {}, gid {})", owners.name(info.uid), info.uid, info.gid);
+    let holding = match record.holders {
+        Some(1) => "1 handle".to_owned(),
+        Some(handles) => format!("{handles} handles"),
+        None => "unknown: it may not be opened for reading".to_owned(),
+    };
+    let rows = [
+        ("name", record.name.to_string()),
+        ("path", failure::one_line(&path.to_string_lossy())),
+        ("kind", format!("{}, on {}", record::kind(namespace), namespace.filesystem_name())),
+        ("size", bytes(info.size)),
+        ("reserved", bytes(info.reserved)),
+        ("resident", record.resident.map_or("unknown".to_owned(), bytes)),
+        ("lifetime", lifetime),
+        ("mode", record::mode(info.mode)),
+        ("owner", owner),
+        ("modified", modified),
+        ("holders", holding),
+    ];
+    for (title, value) in rows {
+        // Padded before it is styled, for styles have a width of their own here.
+        let title = output.styled(HEADING, format!("{title:<8}"));
+        output.line(&format!("{title}  {value}"))?;
+    }
+    for line in holders.map(describe).unwrap_or_default() {
+        output.line(&format!("          {line}"))?;
+    }
+    Ok(())
+}
+
+/// Who holds it, and what is unknown of that, one a line.
+fn describe(holders: &Holders) -> Vec<String> {
+    let mut lines: Vec<String> = holders.processes.iter().map(describe_process).collect();
+    let plural = |count: usize, one: &str, more: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        count => Some(format!("{count} {more}")),
+    };
+    let unknown = [
+        plural(holders.elsewhere, "handle from another pid namespace", "handles from other pid namespaces"),
+        plural(
+            holders.inherited,
+            "handle whose opener has ended, held by something it forked",
+            "handles whose openers have ended, held by something they forked",
+        ),
+        plural(
+            holders.hidden,
+            "process could not be looked into and may have it mapped",
+            "processes could not be looked into and may have it mapped",
+        ),
+    ];
+    lines.extend(unknown.into_iter().flatten());
+    lines
+}
+
+fn describe_process(holder: &Holder) -> String {
+    let command = holder.command.as_deref().map_or("(hidden)".into(), failure::one_line);
+    let handles = match (holder.handles, holder.mapped) {
+        (0, _) => "mapped, without a handle of its own".to_owned(),
+        (1, true) => "1 handle, mapped".to_owned(),
+        (1, false) => "1 handle".to_owned(),
+        (handles, true) => format!("{handles} handles, mapped"),
+        (handles, false) => format!("{handles} handles"),
+    };
+    format!("pid {} {command}: {handles}", holder.pid)
+}
+
+/// A segment with its holders as JSON. The keys are an interface: keep them.
+#[derive(Debug, Serialize)]
+struct Details<'a> {
+    #[serde(flatten)]
+    fields: Fields,
+    reserved: u64,
+    pids: Option<Vec<Process<'a>>>,
+    unknown: Option<Unknown>,
+}
+
+#[derive(Debug, Serialize)]
+struct Process<'a> {
+    pid: u32,
+    command: Option<&'a str>,
+    handles: usize,
+    mapped: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Unknown {
+    elsewhere: usize,
+    inherited: usize,
+    hidden: usize,
+}
+
+impl<'a> Details<'a> {
+    fn new(record: &Record, namespace: &Namespace, holders: Option<&'a Holders>) -> Details<'a> {
+        let process = |holder: &'a Holder| Process {
+            pid: holder.pid,
+            command: holder.command.as_deref(),
+            handles: holder.handles,
+            mapped: holder.mapped,
+        };
+        Details {
+            fields: record.fields(namespace),
+            reserved: record.info.reserved,
+            pids: holders.map(|holders| holders.processes.iter().map(process).collect()),
+            unknown: holders.map(|holders| Unknown {
+                elsewhere: holders.elsewhere,
+                inherited: holders.inherited,
+                hidden: holders.hidden,
+            }),
+        }
+    }
+}
