@@ -170,7 +170,7 @@ fn within(segment: &Segment, range: &args::Range, verb: &str) -> Outcome<(u64, u
 
 /// The segment for a sentence: `"jobs" in /dev/shm`.
 fn describe(segment: &Segment) -> String {
-    let name = segment.name().map(ToString::to_string).unwrap_or_default();
+    let name = segment.name().map(|name| name.to_string()).unwrap_or_default();
     let directory = segment.namespace().map(|namespace| namespace.directory().display().to_string());
     format!("\"{name}\" in {}", directory.unwrap_or_default())
 }

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
-use commons::{Error, Lifetime, Name, Namespace, OwnerPolicy, SegmentOptions};
+use commons::{Error, Lifetime, Namespace, OwnerPolicy, SegmentOptions};
 
 use crate::args::{Create, Lives};
 use crate::failure::{Failure, Outcome, complain};
@@ -38,7 +38,7 @@ pub(crate) fn create(namespace: &Namespace, create: &Create) -> Outcome<()> {
     if segment.lifetime() != Lifetime::UntilDeleted {
         let text = format!(
             "cannot create \"{}\" in {}: it is there and goes with its last holder; delete it first, or choose another name",
-            segment.name().map(Name::to_string).unwrap_or_default(),
+            segment.name().map(|name| name.to_string()).unwrap_or_default(),
             namespace.directory().display()
         );
         return Err(Failure::new(text));

@@ -21,8 +21,8 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    pub(crate) fn new(verb: &'static str, name: &Name, directory: &Path) -> Box<Attempt> {
-        Box::new(Attempt { verb, name: Some(name.clone()), directory: Some(directory.into()) })
+    pub(crate) fn new(verb: &'static str, name: Name, directory: &Path) -> Box<Attempt> {
+        Box::new(Attempt { verb, name: Some(name), directory: Some(directory.into()) })
     }
 
     pub(crate) fn anonymous(verb: &'static str) -> Box<Attempt> {
@@ -119,7 +119,7 @@ pub enum Error {
     Exists(Box<Attempt>),
 
     /// There is no segment with that name.
-    #[error("cannot {0}: there is no such segment; create it first, or check the namespace")]
+    #[error("cannot {0}: there is no such segment; check the name and the namespace, or create it")]
     NotFound(Box<Attempt>),
 
     /// The segment is smaller than the caller needs.
@@ -460,7 +460,7 @@ mod tests {
 
     #[test]
     fn errors_are_one_line_with_name_reason_and_advice() {
-        let attempt = Attempt::new("create", &Name::new("jobs").unwrap(), Path::new("/dev/shm"));
+        let attempt = Attempt::new("create", Name::new("jobs").unwrap(), Path::new("/dev/shm"));
         let error =
             Error::NoSpace { attempt, wanted: 256 << 20, free: 1 << 20, total: 64 << 20, free_files: None };
         let text = error.to_string();

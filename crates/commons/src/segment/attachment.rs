@@ -4,15 +4,15 @@ use std::fmt;
 use std::ops::{Bound, RangeBounds};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
 
 use super::handle::Segment;
 use super::protocol::Hold;
 use crate::error::{Attempt, Error, Result};
 use crate::sys::file::Identity;
 use crate::sys::map::{self, Request, Where};
-use crate::sys::signal::{self, Guarded};
+use crate::sys::signal::{self, GuardCell};
 use crate::sys::{Errno, file, filesystem, limits};
 
 /// How a segment is attached.
@@ -164,7 +164,7 @@ pub struct Attachment {
     page: usize,
     /// A seal keeps the segment from shrinking.
     sealed: bool,
-    guard: OnceLock<Guarded>,
+    guard: GuardCell,
     identity: Identity,
     hold: Option<Arc<Hold>>,
 }
@@ -278,8 +278,8 @@ impl Attachment {
             writable,
             page,
             // A file with a name can be truncated, and never be sealed against it.
-            sealed: segment.name().is_none() && file::cannot_shrink(fd),
-            guard: OnceLock::new(),
+            sealed: segment.hold().is_none() && file::cannot_shrink(fd),
+            guard: GuardCell::new(),
             identity: segment.identity(),
             hold: None,
         })
@@ -366,13 +366,12 @@ impl Attachment {
     ///
     /// [`Error::Os`] if the system refuses the handler.
     pub fn guard(&self) -> Result<()> {
-        if self.sealed || self.guard.get().is_some() {
+        if self.sealed || self.guard.state().is_some() {
             return Ok(());
         }
         let guarded = signal::guard(self.base.addr().get(), self.mapped, self.page)
             .map_err(|error| Error::Os { attempt: self.attempt("guard"), source: error.into() })?;
-        // Another thread may have been first: one is enough.
-        let _ = self.guard.set(guarded);
+        self.guard.set(guarded);
         Ok(())
     }
 
@@ -383,8 +382,8 @@ impl Attachment {
     ///
     /// [`Error::Truncated`].
     pub fn check(&self) -> Result<()> {
-        match self.guard.get() {
-            Some(guarded) if guarded.faulted() => Err(Error::Truncated(self.attempt("use"))),
+        match self.guard.state() {
+            Some(true) => Err(Error::Truncated(self.attempt("use"))),
             _ => Ok(()),
         }
     }

@@ -2,7 +2,6 @@
 
 use std::fs::ReadDir;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::holders;
@@ -39,8 +38,8 @@ impl Iterator for Entries {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.places.find_map(|place| match place {
-            Ok(place) if Name::is_unfinished(place.name.file_name()) => None,
-            Ok(place) => Some(Ok(Entry::new(Arc::new(place)))),
+            Ok(place) if Name::is_unfinished(place.file_name()) => None,
+            Ok(place) => Some(Ok(Entry::new(place))),
             Err(error) => Some(Err(error)),
         })
     }
@@ -68,7 +67,7 @@ impl Iterator for Places {
                 continue;
             }
             if let Ok(name) = Name::from_file_name(file_name) {
-                return Some(Ok(Place::new(self.namespace.clone(), name)));
+                return Some(Ok(Place::new(&self.namespace, &name)));
             }
         }
     }
@@ -86,17 +85,23 @@ fn failed(namespace: &Namespace, source: std::io::Error) -> Error {
 /// A segment that was seen in a namespace. It may be gone by now.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    place: Arc<Place>,
+    place: Place,
+    name: Name,
 }
 
 impl Entry {
-    pub(crate) fn new(place: Arc<Place>) -> Entry {
-        Entry { place }
+    pub(crate) fn new(place: Place) -> Entry {
+        let name = place.name();
+        Entry { place, name }
     }
 
     /// Its name.
     pub fn name(&self) -> &Name {
-        &self.place.name
+        &self.name
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Its metadata; `None` if it is gone, or is no segment any more.

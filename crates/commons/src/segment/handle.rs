@@ -174,7 +174,7 @@ impl Segment {
             access: hold.access(),
             sparse,
             lifetime: hold.lifetime(),
-            hold: Some(Arc::new(hold)),
+            hold: Some(hold),
             created,
             deleting: AtomicBool::new(false),
         }
@@ -202,8 +202,8 @@ impl Segment {
     }
 
     /// Its name; `None` for an anonymous segment.
-    pub fn name(&self) -> Option<&Name> {
-        self.hold.as_ref().map(|hold| &hold.place.name)
+    pub fn name(&self) -> Option<Name> {
+        self.hold.as_ref().map(|hold| hold.place.name())
     }
 
     /// The namespace that its name lives in; `None` for an anonymous segment.

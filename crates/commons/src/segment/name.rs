@@ -45,7 +45,13 @@ impl Name {
     ///
     /// [`Error::BadName`] if it is empty, too long, has a NUL byte, or is `.` or `..`.
     pub fn new(name: impl AsRef<OsStr>) -> Result<Name> {
-        let given = name.as_ref();
+        let mut encoded = Vec::new();
+        Name::encode(name.as_ref(), &mut encoded)?;
+        Ok(Name { encoded: OsString::from_vec(encoded) })
+    }
+
+    /// Writes the file name that stands for `given` behind what is in `to`.
+    pub(crate) fn encode(given: &OsStr, to: &mut Vec<u8>) -> Result<()> {
         let bad = |why| Err(Error::BadName { name: given.to_string_lossy().into_owned(), why });
         let all = given.as_bytes();
         let slashes = all.iter().take_while(|byte| **byte == b'/').count();
@@ -55,19 +61,23 @@ impl Name {
             b"." | b".." => return bad("'.' and '..' name directories; choose another"),
             _ => {}
         }
-        let mut encoded = Vec::with_capacity(bytes.len() + 1);
+        let before = to.len();
         for byte in bytes {
             match byte {
                 0 => return bad("it has a NUL byte, which no file name can have; leave it out"),
-                b'/' => encoded.extend_from_slice(b"%2F"),
-                b'%' => encoded.extend_from_slice(b"%25"),
-                other => encoded.push(*other),
+                b'/' => to.extend_from_slice(b"%2F"),
+                b'%' => to.extend_from_slice(b"%25"),
+                other => to.push(*other),
             }
         }
-        if encoded.len() > LONGEST {
+        if to.len() - before > LONGEST {
             return bad(TOO_LONG);
         }
-        Ok(Name { encoded: OsString::from_vec(encoded) })
+        Ok(())
+    }
+
+    pub(crate) fn from_encoded(file_name: &OsStr) -> Name {
+        Name { encoded: file_name.to_owned() }
     }
 
     /// The name for a file that another program may have made, whose name may be none that
@@ -130,14 +140,20 @@ impl Name {
     }
 }
 
-/// Prints the name as it was given; bytes that are no text, and control characters, as `\x1b`, so that the
-/// output stays on one line and a terminal takes no orders from a name.
+/// Whether a character changes how others are shown, rather than being shown: separators of lines, and marks
+/// of direction.
+fn is_invisible(character: char) -> bool {
+    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// Prints the name as it was given; bytes that are no text, and characters that are not for printing, as
+/// `\x1b`, so that the output stays on one line and a terminal takes no orders from a name.
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = String::new();
         for chunk in self.to_os_string().as_bytes().utf8_chunks() {
             for character in chunk.valid().chars() {
-                if character.is_control() {
+                if character.is_control() || is_invisible(character) {
                     text.extend(character.escape_default());
                 } else {
                     text.push(character);

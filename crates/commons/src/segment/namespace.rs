@@ -4,7 +4,11 @@ use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicPtr,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 use super::entry::{Entries, Entry};
 use super::name::Name;
@@ -62,19 +66,18 @@ impl Namespace {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] if there is no such directory, [`Error::NotASegment`] if it is something else,
-    /// [`Error::PermissionDenied`] if it may not be searched.
+    /// [`Error::Os`] if there is no such directory; [`Error::PermissionDenied`] if it may not be searched.
     pub fn at(directory: impl AsRef<Path>) -> Result<Namespace> {
         let directory = directory.as_ref();
         let os = |source: std::io::Error| {
             let attempt = Attempt::directory("use the namespace", directory);
             match source.kind() {
-                std::io::ErrorKind::NotFound => Error::NotFound(attempt),
                 std::io::ErrorKind::PermissionDenied => Error::PermissionDenied { attempt, source },
                 _ => Error::Os { attempt, source },
             }
         };
-        let absolute = std::path::absolute(directory).map_err(os)?;
+        // Without a slash at the end, so that one directory has one spelling.
+        let absolute: PathBuf = std::path::absolute(directory).map_err(os)?.components().collect();
         let c_directory = CString::new(absolute.as_os_str().as_bytes())
             .map_err(|_| os(std::io::ErrorKind::InvalidInput.into()))?;
         let metadata = std::fs::metadata(&absolute).map_err(os)?;
@@ -106,14 +109,22 @@ impl Namespace {
     ///
     /// As [`at`](Namespace::at).
     pub fn from_env() -> Result<Namespace> {
-        static DEFAULT: OnceLock<Namespace> = OnceLock::new();
-        if let Some(known) = DEFAULT.get() {
+        // Not a `OnceLock`: a child that is forked while another thread fills it would wait for ever.
+        static DEFAULT: AtomicPtr<Namespace> = AtomicPtr::new(std::ptr::null_mut());
+        // SAFETY: what it points to, once it does, was leaked below.
+        if let Some(known) = unsafe { DEFAULT.load(Acquire).as_ref() } {
             return Ok(known.clone());
         }
-        let named =
-            std::env::var_os(VARIABLE).filter(|value| !value.is_empty() && !process::is_privileged_by_exec());
+        let named = std::env::var_os(VARIABLE);
+        let named = named.filter(|value| !value.is_empty() && !process::is_privileged_by_exec());
         let found = Namespace::at(named.as_deref().unwrap_or(OsStr::new(POSIX)))?;
-        Ok(DEFAULT.get_or_init(|| found).clone())
+        let leaked = Box::into_raw(Box::new(found.clone()));
+        if DEFAULT.compare_exchange(std::ptr::null_mut(), leaked, Release, Relaxed).is_err() {
+            // Another thread was first, with the same answer.
+            // SAFETY: made above, and given to nobody.
+            drop(unsafe { Box::from_raw(leaked) });
+        }
+        Ok(found)
     }
 
     /// Its directory, absolute.
@@ -190,7 +201,7 @@ impl Namespace {
     #[doc(alias = "shm_unlink")]
     #[doc(alias = "PR_DeleteSharedMemory")]
     pub fn delete(&self, name: impl AsRef<OsStr>) -> Result<()> {
-        protocol::delete(&*self.place(name)?, SegmentOptions::PATIENCE)
+        protocol::delete(&self.place(name)?, SegmentOptions::PATIENCE)
     }
 
     /// Finds the orphans, segments [`UntilLastDetach`](crate::Lifetime::UntilLastDetach) that nobody holds
@@ -224,7 +235,7 @@ impl Namespace {
             }
             match protocol::sweep(&place, false) {
                 Ok(protocol::Swept::Orphan(stat)) => {
-                    removed(&place.name, stat.allocated);
+                    removed(&place.name(), stat.allocated);
                     sweep.segments += 1;
                     sweep.bytes += stat.allocated;
                 }
@@ -236,13 +247,13 @@ impl Namespace {
         Ok(sweep)
     }
 
-    pub(crate) fn place(&self, name: impl AsRef<OsStr>) -> Result<Arc<Place>> {
-        let name = Name::new(name)?;
-        if self.is_semaphore(name.file_name()) {
+    pub(crate) fn place(&self, name: impl AsRef<OsStr>) -> Result<Place> {
+        let place = Place::from_name(self, name.as_ref())?;
+        if self.is_semaphore(place.file_name()) {
             let why = "in POSIX shared memory, names with 'sem.' are those of semaphores; choose another";
-            return Err(Error::BadName { name: name.to_string(), why });
+            return Err(Error::BadName { name: place.name().to_string(), why });
         }
-        Ok(Arc::new(Place::new(self.clone(), name)))
+        Ok(place)
     }
 
     /// Whether a file of this name is a POSIX semaphore (`sem_open`).

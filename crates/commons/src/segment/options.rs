@@ -4,9 +4,9 @@ use std::error::Error as StdError;
 use std::ffi::{CString, OsStr};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::entry::Entry;
 use super::handle::Segment;
 use super::namespace::Namespace;
 use super::protocol::{self, Manner, Means, Patience, Place, Step, Unpublished};
@@ -274,8 +274,21 @@ impl<'i> SegmentOptions<'i> {
     #[doc(alias = "shm_open")]
     #[doc(alias = "shmget")]
     pub fn open(&self, name: impl AsRef<OsStr>) -> Result<Segment> {
-        let place = self.place(name)?;
-        match protocol::open(&place, self.manner("open"), self.patience)? {
+        self.open_place(&self.place(name)?)
+    }
+
+    /// Opens a segment that was [listed](Namespace::list): also one of another program's whose file name no
+    /// [`Name`](crate::Name) is encoded to. The namespace of these options is not used.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](SegmentOptions::open).
+    pub fn open_entry(&self, entry: &Entry) -> Result<Segment> {
+        self.open_place(entry.place())
+    }
+
+    fn open_place(&self, place: &Place) -> Result<Segment> {
+        match protocol::open(place, self.manner("open"), self.patience)? {
             Some(held) => Ok(Segment::named(held, false, self.sparse)),
             None => Err(Error::NotFound(place.attempt("open"))),
         }
@@ -388,7 +401,7 @@ impl<'i> SegmentOptions<'i> {
         Ok(Segment::anonymous_from(fd, stat, true, Access::ReadWrite, self.sparse))
     }
 
-    fn place(&self, name: impl AsRef<OsStr>) -> Result<Arc<Place>> {
+    fn place(&self, name: impl AsRef<OsStr>) -> Result<Place> {
         match &self.namespace {
             Some(namespace) => namespace.place(name),
             None => Namespace::from_env()?.place(name),
@@ -424,7 +437,7 @@ impl<'i> SegmentOptions<'i> {
     }
 
     /// A complete segment that only lacks its name. Short of space, sweeps and tries once more.
-    fn prepare(&self, place: &Arc<Place>) -> Result<Unpublished> {
+    fn prepare(&self, place: &Place) -> Result<Unpublished> {
         match self.prepare_once(place) {
             Err(error @ (Error::NoSpace { .. } | Error::BeyondLimit { .. })) => match place.namespace.sweep()
             {
@@ -435,7 +448,7 @@ impl<'i> SegmentOptions<'i> {
         }
     }
 
-    fn prepare_once(&self, place: &Arc<Place>) -> Result<Unpublished> {
+    fn prepare_once(&self, place: &Place) -> Result<Unpublished> {
         let attempt = || place.attempt("create");
         let mut unpublished = Unpublished::new(place, self.mode, self.lifetime, self.means)?;
         let (kind, block) =

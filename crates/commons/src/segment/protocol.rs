@@ -61,11 +61,11 @@
 //! Programs that use `shm_unlink` and `shm_open` on the same names without these locks: one that unlinks
 //! and creates anew between compare and unlink loses its new name, and its mappings are not counted as
 //! holders. Forks behind libc's back (raw `clone`, `_Fork`): the slot goes when the first of the two
-//! leaves. A fork or `exec` in one thread while another leaves, or a reader of `/proc/PID/maps` at
-//! that instant, can keep the kernel from dropping the last reference in time: then an orphan stays
-//! until it is opened, created or swept.
+//! leaves. A fork in one thread while another leaves, or a reader of `/proc/PID/maps` at that instant, can
+//! keep the kernel from dropping the last reference in time: then an orphan stays until it is opened, created
+//! or swept. (For a program that another thread is just starting, `posix_spawn`, leaving waits a little.)
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -80,29 +80,54 @@ use crate::sys::file::{self, Access, Identity, Kind, Stat};
 use crate::sys::{Errno, lock, process};
 use crate::trace;
 
-/// A name in a namespace, with the path that stands for it.
-#[derive(Debug)]
+/// A name in a namespace, kept as the path that stands for it.
+#[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) namespace: Namespace,
-    pub(crate) name: Name,
     pub(crate) path: CString,
 }
 
 impl Place {
-    pub(crate) fn new(namespace: Namespace, name: Name) -> Place {
-        let directory = namespace.directory().as_os_str().as_bytes();
+    pub(crate) fn new(namespace: &Namespace, name: &Name) -> Place {
         let file_name = name.file_name().as_bytes();
-        let mut path = Vec::with_capacity(directory.len() + file_name.len() + 2);
+        let mut path = Place::directory(namespace, file_name.len());
+        path.extend_from_slice(file_name);
+        Place::finish(namespace, path)
+    }
+
+    /// The place for a name as a caller gave it, without a detour.
+    pub(crate) fn from_name(namespace: &Namespace, name: &OsStr) -> Result<Place> {
+        let mut path = Place::directory(namespace, name.len());
+        Name::encode(name, &mut path)?;
+        Ok(Place::finish(namespace, path))
+    }
+
+    /// The directory with a slash, and room for `more` bytes.
+    fn directory(namespace: &Namespace, more: usize) -> Vec<u8> {
+        let directory = namespace.c_directory().to_bytes();
+        let mut path = Vec::with_capacity(directory.len() + more + 2);
         path.extend_from_slice(directory);
         path.push(b'/');
-        path.extend_from_slice(file_name);
-        // Neither part can have a NUL byte: the one is a `Name`, the other was checked when it was made.
-        let path = CString::new(path).unwrap_or_default();
-        Place { namespace, name, path }
+        path
+    }
+
+    fn finish(namespace: &Namespace, path: Vec<u8>) -> Place {
+        // SAFETY: neither part has a NUL byte: the one was a `CStr`, the other is the encoding of a `Name`.
+        let path = unsafe { CString::from_vec_unchecked(path) };
+        Place { namespace: namespace.clone(), path }
+    }
+
+    pub(crate) fn file_name(&self) -> &OsStr {
+        let directory = self.namespace.c_directory().count_bytes();
+        OsStr::from_bytes(&self.path.as_bytes()[directory + 1..])
+    }
+
+    pub(crate) fn name(&self) -> Name {
+        Name::from_encoded(self.file_name())
     }
 
     pub(crate) fn attempt(&self, verb: &'static str) -> Box<Attempt> {
-        Attempt::new(verb, &self.name, self.namespace.directory())
+        Attempt::new(verb, self.name(), self.namespace.directory())
     }
 
     /// What `code` means for this name.
@@ -149,10 +174,13 @@ impl Patience {
     }
 }
 
+/// How long to wait for a program that another thread is starting.
+const SPAWNING: Duration = Duration::from_millis(50);
+
 /// One open file description that holds a segment: what a handle and its attachments share.
 #[derive(Debug)]
 pub(crate) struct Hold {
-    pub(crate) place: Arc<Place>,
+    pub(crate) place: Place,
     pub(crate) identity: Identity,
     pub(crate) slot: Slot,
     lifetime: Lifetime,
@@ -167,7 +195,7 @@ pub(crate) struct Hold {
 pub(crate) struct Held {
     pub(crate) fd: OwnedFd,
     pub(crate) stat: Stat,
-    pub(crate) hold: Hold,
+    pub(crate) hold: Arc<Hold>,
 }
 
 impl Hold {
@@ -193,8 +221,21 @@ impl Hold {
             return;
         }
         let Ok(fd) = file::open(&self.place.path, Access::ReadWrite) else { return };
-        if is_same(fd.as_fd(), self.identity) && lock::try_write(fd.as_fd(), WHOLE).unwrap_or(false) {
-            self.remove_name();
+        if !is_same(fd.as_fd(), self.identity) {
+            return;
+        }
+        let mut patience = Patience::new(SPAWNING);
+        loop {
+            if lock::try_write(fd.as_fd(), WHOLE).unwrap_or(false) {
+                return self.remove_name();
+            }
+            // Our own slot is still taken, though no fork is known of: another thread is starting a program,
+            // and until that runs, its process has a copy of the descriptor.
+            let spawning = !self.forked()
+                && lock::conflict(fd.as_fd(), self.slot.range()).is_ok_and(|lock| lock.is_some());
+            if !(spawning && patience.pause()) {
+                return;
+            }
         }
     }
 
@@ -219,7 +260,7 @@ impl Hold {
 
     fn remove_name(&self) {
         let removed = remove_name(&self.place, self.identity, Why::Lifetime);
-        trace!(name = %self.place.name, ?removed, "last one out");
+        trace!(name = %self.place.name(), ?removed, "last one out");
         let _ = removed;
     }
 }
@@ -274,7 +315,7 @@ pub(crate) enum Step {
 }
 
 /// Opens, once.
-pub(crate) fn try_open(place: &Arc<Place>, manner: Manner) -> Result<Step> {
+pub(crate) fn try_open(place: &Place, manner: Manner) -> Result<Step> {
     let Manner { access, verb, .. } = manner;
     let fd = match file::open(&place.path, access) {
         Ok(fd) => fd,
@@ -310,6 +351,7 @@ pub(crate) fn try_open(place: &Arc<Place>, manner: Manner) -> Result<Step> {
     }
     let identity = stat.identity;
     let hold = Hold { place: place.clone(), identity, slot, lifetime, access, forks, created: false };
+    let hold = Arc::new(hold);
     if lifetime == Lifetime::UntilDeleted {
         return Ok(Step::Open(Held { fd, stat, hold }));
     }
@@ -317,7 +359,9 @@ pub(crate) fn try_open(place: &Arc<Place>, manner: Manner) -> Result<Step> {
         Ok(stat) if stat.names == 1 => Ok(Step::Open(Held { fd, stat, hold })),
         Ok(stat) if stat.names == 0 => Ok(Step::Again),
         other => {
-            hold.leave_with(fd);
+            if let Some(hold) = Arc::into_inner(hold) {
+                hold.leave_with(fd);
+            }
             let what = NotASegment::HardLinked;
             Err(other.err().map_or_else(
                 || Error::NotASegment { attempt: place.attempt(verb), what },
@@ -329,7 +373,7 @@ pub(crate) fn try_open(place: &Arc<Place>, manner: Manner) -> Result<Step> {
 
 fn remove_orphan(place: &Place, verb: &'static str, stat: &Stat) -> Result<()> {
     let removed = remove_name(place, stat.identity, Why::Lifetime);
-    trace!(name = %place.name, ?removed, "orphan");
+    trace!(name = %place.name(), ?removed, "orphan");
     match removed {
         Ok(_) => Ok(()),
         Err(Errno::PERM | Errno::ACCESS) => {
@@ -379,7 +423,7 @@ fn why_not_open(place: &Place, manner: Manner, code: Errno) -> Error {
 }
 
 /// Opens, patiently; `None` if there is no such segment.
-pub(crate) fn open(place: &Arc<Place>, manner: Manner, patience: Duration) -> Result<Option<Held>> {
+pub(crate) fn open(place: &Place, manner: Manner, patience: Duration) -> Result<Option<Held>> {
     let mut patience = Patience::new(patience);
     loop {
         match try_open(place, manner)? {
@@ -423,12 +467,7 @@ pub(crate) enum Means {
 
 impl Unpublished {
     /// Makes an empty file and takes its slot.
-    pub(crate) fn new(
-        place: &Arc<Place>,
-        mode: u32,
-        lifetime: Lifetime,
-        means: Means,
-    ) -> Result<Unpublished> {
+    pub(crate) fn new(place: &Place, mode: u32, lifetime: Lifetime, means: Means) -> Result<Unpublished> {
         let fail = |error| match error {
             Errno::NOSPC | Errno::DQUOT => place.namespace.no_space(place.attempt("create"), 0),
             error => place.error("create", error),
@@ -463,7 +502,7 @@ impl Unpublished {
         }
         let access = Access::ReadWrite;
         let hold = Hold { place: place.clone(), identity, slot, lifetime, access, forks, created: true };
-        Ok(Unpublished { held: Held { fd, stat, hold }, temporary })
+        Ok(Unpublished { held: Held { fd, stat, hold: Arc::new(hold) }, temporary })
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -497,7 +536,7 @@ impl Unpublished {
         match done {
             Ok(()) => {
                 self.temporary.0 = None;
-                trace!(name = %place.name, "created");
+                trace!(name = %place.name(), "created");
                 Ok(Ok(self.held))
             }
             Err(Errno::EXIST) => Ok(Err(self)),
@@ -514,7 +553,7 @@ impl Unpublished {
 fn create_temporary(place: &Place, mode: u32) -> Result<(OwnedFd, Temporary), Errno> {
     let mut number = process::random() ^ Slot::next().offset().rotate_left(32);
     loop {
-        let temporary = Place::new(place.namespace.clone(), Name::unfinished(number));
+        let temporary = Place::new(&place.namespace, &Name::unfinished(number));
         match file::create_new(&temporary.path, mode) {
             Ok(fd) => return Ok((fd, Temporary(Some(temporary.path)))),
             Err(Errno::EXIST) => number = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1),
@@ -524,7 +563,7 @@ fn create_temporary(place: &Place, mode: u32) -> Result<(OwnedFd, Temporary), Er
 }
 
 /// Makes way for a creator whose name is taken: removes an orphan. An error if something else is there.
-pub(crate) fn make_way(place: &Arc<Place>) -> Result<()> {
+pub(crate) fn make_way(place: &Place) -> Result<()> {
     let verb = "create";
     let exists = || Error::Exists(place.attempt(verb));
     let fd = match file::open(&place.path, Access::ReadWrite) {
@@ -639,7 +678,7 @@ pub(crate) enum Swept {
 
 /// Whether a name that has this metadata can be an orphan at all.
 pub(crate) fn can_be_orphan(place: &Place, stat: &Stat) -> bool {
-    stat.kind == Kind::Regular && (stat.is_sticky() || Name::is_unfinished(place.name.file_name()))
+    stat.kind == Kind::Regular && (stat.is_sticky() || Name::is_unfinished(place.file_name()))
 }
 
 /// Removes the name if it is an orphan's; with `dry`, only looks.

@@ -15,8 +15,8 @@ pub(crate) const STICKY: u32 = 0o1000;
 pub(crate) struct Identity {
     pub(crate) device: u64,
     pub(crate) inode: u64,
-    /// Birth time in nanoseconds since the epoch; 0 where the filesystem keeps none.
-    pub(crate) born: i128,
+    /// Birth time in nanoseconds since the epoch, wrapped around; 0 where the filesystem keeps none.
+    pub(crate) born: u64,
 }
 
 /// What kind of thing a path names.
@@ -58,7 +58,9 @@ impl Stat {
 fn read(statx: &rustix::fs::Statx) -> Stat {
     let device = rustix::fs::makedev(statx.stx_dev_major, statx.stx_dev_minor);
     let born = if statx.stx_mask & StatxFlags::BTIME.bits() != 0 {
-        i128::from(statx.stx_btime.tv_sec) * 1_000_000_000 + i128::from(statx.stx_btime.tv_nsec)
+        (statx.stx_btime.tv_sec as u64)
+            .wrapping_mul(1_000_000_000)
+            .wrapping_add(statx.stx_btime.tv_nsec.into())
     } else {
         0
     };

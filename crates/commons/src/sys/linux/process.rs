@@ -1,7 +1,6 @@
 //! This process: its id, its pid namespace, whether it forked, who it runs as.
 
-use std::sync::Once;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// How often this process, or one that it was forked from, has forked since the library came to life.
 static FORKS: AtomicU64 = AtomicU64::new(0);
@@ -23,11 +22,14 @@ extern "C" fn in_child() {
 ///
 /// A fork behind libc's back (raw `clone`, `_Fork`) is not seen.
 pub(crate) fn forks() -> u64 {
-    static WATCH: Once = Once::new();
-    WATCH.call_once(|| {
+    static WATCHING: AtomicBool = AtomicBool::new(false);
+    if !WATCHING.load(Relaxed) {
+        // Two threads may both do this, and a fork may come in between: being told twice does no harm, while a
+        // `Once` would leave a child for ever waiting for a thread that it does not have.
         // SAFETY: the handlers only store to atomics, which is fine in any thread and after a fork.
         unsafe { libc::pthread_atfork(Some(before_fork), None, Some(in_child)) };
-    });
+        WATCHING.store(true, Relaxed);
+    }
     FORKS.load(Relaxed)
 }
 

@@ -7,7 +7,8 @@
 //!
 //! # The table
 //!
-//! A list of blocks of entries that only ever grows, read by the handler without locks. An entry's
+//! A list of blocks of entries that only ever grows, read by the handler without locks, and changed without
+//! locks too: a mutex that another thread holds during a fork would stay locked in the child. An entry's
 //! `version` is odd while it changes; the handler takes an entry only if the version was even and the
 //! same before and after it read the range. An entry that a thread's own access relies on cannot change
 //! meanwhile, since its owner borrows the attachment: what the handler may meet half-written are other
@@ -15,10 +16,9 @@
 
 use std::ffi::{c_int, c_void};
 use std::ptr::{self, null_mut};
-use std::sync::Mutex;
 use std::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicUsize,
-    Ordering::{Acquire, Relaxed, Release},
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
     fence,
 };
 
@@ -27,10 +27,12 @@ use super::super::{Errno, Result};
 const ENTRIES: usize = 64;
 
 struct Entry {
+    /// Whether somebody has it.
+    taken: AtomicBool,
     version: AtomicUsize,
     start: AtomicUsize,
     len: AtomicUsize,
-    /// Bytes in a page of this mapping.
+    /// Bytes in a page of this mapping; 0 if there is none.
     page: AtomicUsize,
     faulted: AtomicBool,
 }
@@ -38,6 +40,7 @@ struct Entry {
 impl Entry {
     const fn new() -> Entry {
         Entry {
+            taken: AtomicBool::new(false),
             version: AtomicUsize::new(0),
             start: AtomicUsize::new(0),
             len: AtomicUsize::new(0),
@@ -56,57 +59,100 @@ impl Block {
     const fn new() -> Block {
         Block { entries: [const { Entry::new() }; ENTRIES], next: AtomicPtr::new(null_mut()) }
     }
+
+    /// The block behind this one.
+    fn next(&self) -> Option<&'static Block> {
+        // SAFETY: a non-null `next` points to a leaked block.
+        unsafe { self.next.load(Acquire).as_ref() }
+    }
+
+    /// The block behind this one, made if there is none.
+    fn next_or_new(&self) -> &'static Block {
+        if let Some(next) = self.next() {
+            return next;
+        }
+        let new = Box::into_raw(Box::new(Block::new()));
+        match self.next.compare_exchange(null_mut(), new, AcqRel, Acquire) {
+            // SAFETY: leaked just now.
+            Ok(_) => unsafe { &*new },
+            Err(others) => {
+                // SAFETY: made above, and shown to nobody.
+                drop(unsafe { Box::from_raw(new) });
+                // SAFETY: a non-null `next` points to a leaked block.
+                unsafe { &*others }
+            }
+        }
+    }
 }
 
 static FIRST: Block = Block::new();
-/// Entries that nobody uses, and whoever changes the table holds it. The handler never does.
-static FREE: Mutex<Vec<&'static Entry>> = Mutex::new(Vec::new());
+
+/// Where the search for a free entry begins: the block in which one was found last.
+static HINT: AtomicPtr<Block> = AtomicPtr::new(null_mut());
 
 /// A registered range; no longer registered once dropped.
 pub(crate) struct Guarded(&'static Entry);
 
-impl std::fmt::Debug for Guarded {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Guarded").field("faulted", &self.faulted()).finish()
-    }
-}
-
-impl Guarded {
-    /// Whether a fault was caught in the range since it was registered.
-    pub(crate) fn faulted(&self) -> bool {
-        self.0.faulted.load(Relaxed)
-    }
-}
-
 impl Drop for Guarded {
     fn drop(&mut self) {
         write(self.0, 0, 0, 0);
-        FREE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(self.0);
+        self.0.taken.store(false, Release);
+    }
+}
+
+/// A place for a guard that is set once, by whichever thread is first.
+pub(crate) struct GuardCell(AtomicPtr<Entry>);
+
+impl GuardCell {
+    pub(crate) const fn new() -> GuardCell {
+        GuardCell(AtomicPtr::new(null_mut()))
+    }
+
+    pub(crate) fn set(&self, guarded: Guarded) {
+        let entry = ptr::from_ref(guarded.0).cast_mut();
+        if self.0.compare_exchange(null_mut(), entry, AcqRel, Relaxed).is_ok() {
+            std::mem::forget(guarded);
+        }
+    }
+
+    /// Whether it is set, and has caught a fault.
+    pub(crate) fn state(&self) -> Option<bool> {
+        // SAFETY: a non-null pointer is to an entry, which lives for ever.
+        unsafe { self.0.load(Acquire).as_ref() }.map(|entry| entry.faulted.load(Relaxed))
+    }
+
+    pub(crate) fn take(&mut self) -> Option<Guarded> {
+        let entry = std::mem::replace(self.0.get_mut(), null_mut());
+        // SAFETY: as above; `set` gave up its claim on the entry, which passes to the caller.
+        unsafe { entry.as_ref() }.map(Guarded)
     }
 }
 
 /// Registers `start .. start + len`, mapped in pages of `page` bytes.
 pub(crate) fn guard(start: usize, len: usize, page: usize) -> Result<Guarded> {
-    let mut free = FREE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     install()?;
-    if free.is_empty() {
-        let block = if FIRST.entries[0].version.load(Relaxed) == 0 { &FIRST } else { append() };
-        free.extend(block.entries.iter().rev());
+    // SAFETY: a non-null hint points to a block, and blocks live for ever.
+    let hint = unsafe { HINT.load(Acquire).as_ref() }.unwrap_or(&FIRST);
+    // From the hint to the end, then from the beginning; then what was added at the end meanwhile.
+    let mut block = hint;
+    let mut wrapped = false;
+    loop {
+        if let Some(entry) =
+            block.entries.iter().find(|entry| !entry.taken.load(Relaxed) && !entry.taken.swap(true, Acquire))
+        {
+            HINT.store(ptr::from_ref(block).cast_mut(), Release);
+            write(entry, start, len, page);
+            return Ok(Guarded(entry));
+        }
+        block = match block.next() {
+            Some(next) => next,
+            None if wrapped || ptr::eq(hint, &FIRST) => block.next_or_new(),
+            None => {
+                wrapped = true;
+                &FIRST
+            }
+        };
     }
-    let Some(entry) = free.pop() else { return Err(Errno::NOMEM) };
-    write(entry, start, len, page);
-    Ok(Guarded(entry))
-}
-
-fn append() -> &'static Block {
-    let block: &'static Block = Box::leak(Box::new(Block::new()));
-    let mut last = &FIRST;
-    // SAFETY: a non-null `next` points to a leaked block.
-    while let Some(next) = unsafe { last.next.load(Acquire).as_ref() } {
-        last = next;
-    }
-    last.next.store(ptr::from_ref(block).cast_mut(), Release);
-    block
 }
 
 fn write(entry: &Entry, start: usize, len: usize, page: usize) {
@@ -134,8 +180,7 @@ fn find(address: usize) -> Option<(&'static Entry, usize, usize)> {
                 return Some((entry, address & !(page - 1), page));
             }
         }
-        // SAFETY: a non-null `next` points to a leaked block.
-        block = unsafe { now.next.load(Acquire).as_ref() };
+        block = now.next();
     }
     None
 }
@@ -147,28 +192,46 @@ static PREVIOUS: AtomicPtr<libc::sigaction> = AtomicPtr::new(null_mut());
 static PASSED_ON: AtomicUsize = AtomicUsize::new(0);
 static PASSED_AT: AtomicUsize = AtomicUsize::new(0);
 
+/// Puts the handler in place, once.
+///
+/// Several threads may be here at once, and a fork may come in between: each step can be done again.
 fn install() -> Result<()> {
-    if !PREVIOUS.load(Acquire).is_null() {
+    static INSTALLED: AtomicBool = AtomicBool::new(false);
+    if INSTALLED.load(Acquire) {
         return Ok(());
     }
-    // SAFETY: all-zero bytes are a valid value of this structure.
-    let mut previous: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: only asks, and the structure outlives the call.
-    if unsafe { libc::sigaction(libc::SIGBUS, ptr::null(), &raw mut previous) } != 0 {
-        return Err(Errno::INVAL);
+    if PREVIOUS.load(Acquire).is_null() {
+        // SAFETY: all-zero bytes are a valid value of this structure.
+        let mut previous: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: only asks, and the structure outlives the call.
+        if unsafe { libc::sigaction(libc::SIGBUS, ptr::null(), &raw mut previous) } != 0 {
+            return Err(Errno::INVAL);
+        }
+        if previous.sa_sigaction != handler() {
+            let previous = Box::into_raw(Box::new(previous));
+            if PREVIOUS.compare_exchange(null_mut(), previous, AcqRel, Relaxed).is_err() {
+                // SAFETY: made above, and shown to nobody.
+                drop(unsafe { Box::from_raw(previous) });
+            }
+        }
     }
-    PREVIOUS.store(Box::into_raw(Box::new(previous)), Release);
-    // SAFETY: as above.
+    // SAFETY: all-zero bytes are a valid value of this structure.
     let mut ours: libc::sigaction = unsafe { std::mem::zeroed() };
-    let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = on_fault;
-    ours.sa_sigaction = handler as usize;
+    ours.sa_sigaction = handler();
     ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART | libc::SA_NODEFER;
     // SAFETY: the handler is async-signal-safe: it reads atomics and calls `mmap`, `gettid`, `sigaction`
     // and the handler that was there before.
     if unsafe { libc::sigaction(libc::SIGBUS, &raw const ours, null_mut()) } != 0 {
         return Err(Errno::INVAL);
     }
+    INSTALLED.store(true, Release);
     Ok(())
+}
+
+/// The handler's address.
+fn handler() -> usize {
+    let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = on_fault;
+    handler as usize
 }
 
 extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {

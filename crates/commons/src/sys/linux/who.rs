@@ -21,9 +21,13 @@ pub(crate) fn mappers(file: Identity) -> Mappers {
     let inode = file.inode.to_string();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let Ok(maps) = fs::File::open(entry.path().join("maps")) else {
-            found.hidden += 1;
-            continue;
+        let maps = match fs::File::open(entry.path().join("maps")) {
+            Ok(maps) => maps,
+            Err(error) => {
+                // One that has just ended hides nothing.
+                found.hidden += usize::from(error.kind() == std::io::ErrorKind::PermissionDenied);
+                continue;
+            }
         };
         let mut lines = BufReader::new(maps).split(b'\n');
         // address permissions offset DEVICE INODE path, see proc(5)
