@@ -11,7 +11,7 @@ use crate::report::{Unit, Work};
 use crate::scratch::Name;
 use crate::statistics::Limit;
 
-const BATCH: u32 = 100;
+const BATCH: u32 = 500;
 
 /// The role of a child that creates the segment of that name and holds it.
 pub(super) const HOLDER: &str = "holder";

@@ -189,16 +189,42 @@ impl fmt::Debug for Attachment {
 const VERB: &str = "attach";
 
 impl Attachment {
+    /// All of a named segment, right after it was opened and as nearly all attach it: `None` if anything is
+    /// out of the ordinary, for [`new`](Attachment::new) to see to.
+    #[inline]
+    pub(crate) fn plain(segment: &Segment) -> Option<Attachment> {
+        let (fd, len, writable) = segment.plainly()?;
+        let page = map::page_size();
+        let mapped = len.checked_next_multiple_of(page)?;
+        let request = Request { len: mapped, offset: 0, writable, place: Where::Anywhere };
+        // SAFETY: nothing is replaced.
+        let base = unsafe { map::map(fd, request) }.ok()?;
+        Some(Attachment {
+            base,
+            mapped,
+            lead: 0,
+            len: AtomicUsize::new(len),
+            offset: 0,
+            bounded: false,
+            writable,
+            page,
+            sealed: false,
+            guard: GuardCell::new(),
+            identity: segment.identity(),
+            hold: segment.hold().cloned(),
+        })
+    }
+
     pub(crate) fn new(segment: &Segment, options: &AttachOptions) -> Result<Attachment> {
         let attempt = || segment.attempt(VERB);
-        let mut stat = segment.stat_to_attach(VERB)?;
-        if options.end.is_some_and(|end| end > stat.size) {
-            stat = segment.stat(VERB)?;
+        let mut size = segment.size_to_attach(VERB)?;
+        if options.end.is_some_and(|end| end > size) {
+            size = segment.stat(VERB)?.size;
         }
-        let end = options.end.unwrap_or(stat.size);
-        if end > stat.size || options.start >= end {
+        let end = options.end.unwrap_or(size);
+        if end > size || options.start >= end {
             let len = end.saturating_sub(options.start);
-            return Err(Error::OutOfRange { offset: options.start, len, size: stat.size });
+            return Err(Error::OutOfRange { offset: options.start, len, size });
         }
         let own = segment.fd(VERB)?;
         let twin = if options.read_only && !segment.is_read_only() {
@@ -327,16 +353,19 @@ impl Attachment {
     /// attachment is [read-only](Attachment::is_read_only), as long as it lives. Other processes may access
     /// them at any time: use atomics, volatile or copying access, or a lock that all follow.
     #[doc(alias = "shmAddress")]
+    #[inline]
     pub fn as_ptr(&self) -> *mut u8 {
         self.base.as_ptr().wrapping_add(self.lead)
     }
 
     /// How many bytes there are, exactly.
+    #[inline]
     pub fn len(&self) -> usize {
         self.len.load(Relaxed)
     }
 
     /// Never: an attachment has at least one byte.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -347,6 +376,7 @@ impl Attachment {
     }
 
     /// Whether it may not be written through.
+    #[inline]
     pub fn is_read_only(&self) -> bool {
         !self.writable
     }
@@ -381,6 +411,7 @@ impl Attachment {
     /// # Errors
     ///
     /// [`Error::Truncated`].
+    #[inline]
     pub fn check(&self) -> Result<()> {
         match self.guard.state() {
             Some(true) => Err(Error::Truncated(self.attempt("use"))),
@@ -433,9 +464,8 @@ impl Attachment {
     #[doc(alias = "PR_DetachSharedMemory")]
     pub fn detach(self) -> Result<()> {
         let mut this = std::mem::ManuallyDrop::new(self);
-        let attempt = this.attempt("detach");
         // SAFETY: `this` is not used again.
-        unsafe { this.end() }.map_err(|error| Error::Os { attempt, source: error.into() })
+        unsafe { this.end() }
     }
 
     pub(crate) fn attempt(&self, verb: &'static str) -> Box<Attempt> {
@@ -450,13 +480,13 @@ impl Attachment {
     /// # Safety
     ///
     /// To be called once, as the last use.
-    unsafe fn end(&mut self) -> Result<(), Errno> {
+    unsafe fn end(&mut self) -> Result<()> {
         drop(self.guard.take());
-        let hold = self.hold.take();
         // SAFETY: the mapping was made by `map`, and all that borrows it has ended with this attachment.
-        let done = unsafe { map::unmap(self.base, self.mapped) };
+        let done = unsafe { map::unmap(self.base, self.mapped) }
+            .map_err(|error| Error::Os { attempt: self.attempt("detach"), source: error.into() });
         // The mapping first: it is what holds the slot when the handle is gone.
-        if let Some(hold) = hold.and_then(Arc::into_inner) {
+        if let Some(hold) = self.hold.take().and_then(Arc::into_inner) {
             hold.leave();
         }
         done

@@ -110,7 +110,7 @@ impl Entry {
     ///
     /// [`Error::PermissionDenied`] if the directory may not be searched.
     pub fn info(&self) -> Result<Option<Info>> {
-        match file::stat_path(&self.place.path) {
+        match file::stat_path(self.place.path()) {
             Ok(stat) if stat.kind == file::Kind::Regular => Ok(Some(Info::new(&stat))),
             Ok(_) | Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(self.place.error("look at", error)),
@@ -120,7 +120,7 @@ impl Entry {
     /// Who holds it and how much of it is in memory; `None` if it is gone or may not be opened for reading.
     /// Takes no lock, and is nobody's holder meanwhile.
     pub fn look(&self) -> Option<Look> {
-        let fd = file::open(&self.place.path, Access::ReadOnly).ok()?;
+        let fd = file::open(self.place.path(), Access::ReadOnly).ok()?;
         let stat = file::stat(fd.as_fd()).ok().filter(|stat| stat.kind == file::Kind::Regular)?;
         let holders = holders::slots(fd.as_fd(), stat.identity, None).ok()?.len();
         Some(Look { info: Info::new(&stat), holders, resident: file::resident(fd.as_fd()) })
@@ -133,7 +133,7 @@ impl Entry {
     /// [`Error::NotFound`]; [`Error::PermissionDenied`] if it may not be opened for reading.
     pub fn holders(&self) -> Result<holders::Holders> {
         let fail = |error| self.place.error("look at", error);
-        let fd = file::open(&self.place.path, Access::ReadOnly).map_err(fail)?;
+        let fd = file::open(self.place.path(), Access::ReadOnly).map_err(fail)?;
         let stat = file::stat(fd.as_fd()).map_err(fail)?;
         holders::find(fd.as_fd(), stat.identity, None).map_err(fail)
     }

@@ -17,8 +17,8 @@ use super::entry::Info;
 use super::holders::{self, Holders};
 use super::name::Name;
 use super::namespace::Namespace;
-use super::options::{Lifetime, SegmentOptions};
-use super::protocol::{self, Held, Hold, Patience};
+use super::options::{Lifetime, OwnerPolicy, SegmentOptions};
+use super::protocol::{self, Held, Hold, Manner, Patience, Place};
 use super::reserve::{self, Plan};
 use super::slot::{GROWING, Slot};
 use crate::error::{Attempt, Error, NotASegment, Result};
@@ -52,11 +52,12 @@ use crate::sys::{Errno, filesystem, lock, process};
 pub struct Segment {
     /// `None` only while it is being dropped.
     fd: Option<OwnedFd>,
-    /// Metadata as of when it was opened or created.
-    known: Stat,
-    /// When that was, in milliseconds of the coarse monotonic clock.
+    identity: Identity,
+    /// Bytes that it had when it was opened or created.
+    known_size: u64,
+    /// When that was.
     opened: u64,
-    /// Whether it was attached already, so that `known` has served.
+    /// Whether it was attached already, so that `known_size` has served.
     attached: AtomicBool,
     access: Access,
     sparse: bool,
@@ -109,7 +110,23 @@ impl Segment {
     ///
     /// As [`SegmentOptions::open`].
     pub fn open(name: impl AsRef<OsStr>) -> Result<Segment> {
-        SegmentOptions::new().open(name)
+        // As `SegmentOptions::new().open(name)`, without building the options.
+        let place = Namespace::from_env()?.into_place(name)?;
+        let manner = Manner { access: Access::ReadWrite, owner: OwnerPolicy::Me, size: 0, verb: "open" };
+        Segment::open_place(place, manner, SegmentOptions::PATIENCE, false)
+    }
+
+    #[inline]
+    pub(crate) fn open_place(
+        place: Place,
+        manner: Manner,
+        patience: Duration,
+        sparse: bool,
+    ) -> Result<Segment> {
+        match protocol::open(Hold::of(place), manner, patience)? {
+            Ok(held) => Ok(Segment::named(held, false, sparse)),
+            Err(hold) => Err(Error::NotFound(hold.place.attempt("open"))),
+        }
     }
 
     /// Opens a segment of at least `size` bytes, or creates one of `size` bytes; [`was_created`](Segment::was_created)
@@ -164,12 +181,14 @@ impl Segment {
         Ok(Segment::anonymous_from(fd, stat, false, access, false))
     }
 
+    #[inline]
     pub(crate) fn named(held: Held, created: bool, sparse: bool) -> Segment {
         let Held { fd, stat, hold } = held;
         Segment {
             fd: Some(fd),
-            known: stat,
-            opened: process::milliseconds(),
+            identity: stat.identity,
+            known_size: stat.size,
+            opened: process::moment(),
             attached: AtomicBool::new(false),
             access: hold.access(),
             sparse,
@@ -189,8 +208,9 @@ impl Segment {
     ) -> Segment {
         Segment {
             fd: Some(fd),
-            known: stat,
-            opened: process::milliseconds(),
+            identity: stat.identity,
+            known_size: stat.size,
+            opened: process::moment(),
             attached: AtomicBool::new(false),
             access,
             sparse,
@@ -265,7 +285,7 @@ impl Segment {
         let verb = "look at";
         self.stat(verb)?;
         let own = self.hold.as_ref().map(|hold| hold.slot);
-        holders::find(self.fd(verb)?, self.known.identity, own).map_err(|error| self.error(verb, error))
+        holders::find(self.fd(verb)?, self.identity, own).map_err(|error| self.error(verb, error))
     }
 
     /// Attaches the whole segment: maps it into this process, for reading and writing unless the handle is
@@ -281,7 +301,10 @@ impl Segment {
     #[doc(alias = "shmat")]
     #[doc(alias = "PR_AttachSharedMemory")]
     pub fn attach(&self) -> Result<Attachment> {
-        self.attach_with(&AttachOptions::new())
+        match Attachment::plain(self) {
+            Some(attachment) => Ok(attachment),
+            None => self.attach_with(&AttachOptions::new()),
+        }
     }
 
     /// Attaches all or a range of the segment, as the options say.
@@ -403,12 +426,12 @@ impl Segment {
         // through this one as well, go through a new one.
         let alone = !hold.forked() && !self.deleting.swap(true, Acquire);
         let deleted = if alone {
-            let deleted = protocol::delete_file_patiently(&hold.place, self.fd(verb)?, self.known.identity);
+            let deleted = protocol::delete_file_patiently(&hold.place, self.fd(verb)?, self.identity);
             self.deleting.store(false, Release);
             deleted
         } else {
-            match file::open(&hold.place.path, Access::ReadWrite) {
-                Ok(own) => protocol::delete_file_patiently(&hold.place, own.as_fd(), self.known.identity),
+            match file::open(hold.place.path(), Access::ReadWrite) {
+                Ok(own) => protocol::delete_file_patiently(&hold.place, own.as_fd(), self.identity),
                 Err(error) => Err(self.error(verb, error)),
             }
         };
@@ -473,7 +496,7 @@ impl Segment {
     /// The file's metadata now, after making sure that the descriptor still is this segment's.
     pub(crate) fn stat(&self, verb: &'static str) -> Result<Stat> {
         match file::stat(self.fd(verb)?) {
-            Ok(stat) if stat.identity == self.known.identity => Ok(stat),
+            Ok(stat) if stat.identity == self.identity => Ok(stat),
             _ => Err(Error::HandleClosed(self.attempt(verb))),
         }
     }
@@ -481,31 +504,44 @@ impl Segment {
     /// Bytes in a page of the file, if it is on hugetlbfs.
     pub(crate) fn huge_page_size(&self, fd: BorrowedFd<'_>) -> Option<usize> {
         let (kind, block) = match &self.hold {
-            Some(hold) => hold.place.namespace.kind_and_block(self.known.identity.device, fd),
+            Some(hold) => hold.place.namespace.kind_and_block(self.identity.device, fd),
             None => filesystem::of_file(fd).map(|filesystem| (filesystem.kind, filesystem.block)).ok()?,
         };
         (kind == filesystem::Kind::Hugetlbfs).then_some(usize::try_from(block).ok()?)
     }
 
-    /// The file's metadata for an attachment: as of when the handle was opened, if that was a moment ago and it
-    /// is the first; otherwise as of now.
-    pub(crate) fn stat_to_attach(&self, verb: &'static str) -> Result<Stat> {
-        if !self.attached.load(Relaxed) {
-            self.attached.store(true, Relaxed);
-            if self.is_fresh() {
-                return Ok(self.known);
-            }
-        }
-        self.stat(verb)
+    /// The size for an attachment: as of when the handle was opened, if that was a moment ago and it is the
+    /// first; otherwise as of now.
+    pub(crate) fn size_to_attach(&self, verb: &'static str) -> Result<u64> {
+        if self.first_attachment() { Ok(self.known_size) } else { Ok(self.stat(verb)?.size) }
+    }
+
+    /// Whether `known_size` may serve for an attachment; it does so once.
+    #[inline]
+    fn first_attachment(&self) -> bool {
+        let first = !self.attached.load(Relaxed) && self.is_fresh();
+        self.attached.store(true, Relaxed);
+        first
+    }
+
+    /// What a plain first attachment needs to know: descriptor, bytes, whether it is writable. `None` if the
+    /// general way has to be taken.
+    #[inline]
+    pub(crate) fn plainly(&self) -> Option<(BorrowedFd<'_>, usize, bool)> {
+        let (fd, hold) = (self.fd.as_ref()?, self.hold.as_ref()?);
+        let plain = hold.place.namespace.has_small_pages(self.identity.device) && self.known_size > 0;
+        let len = usize::try_from(self.known_size).ok()?;
+        (plain && self.first_attachment()).then(|| (fd.as_fd(), len, !self.is_read_only()))
     }
 
     /// Whether the handle was opened a moment ago, so that its descriptor is taken for its own without asking.
     ///
     /// Programs that close descriptors that are not theirs do so as they become daemons: after a fork, or at
     /// some other moment that is unlikely to be within milliseconds of opening a segment.
+    #[inline]
     fn is_fresh(&self) -> bool {
         let forked = self.hold.as_ref().is_some_and(|hold| hold.forked());
-        !forked && process::milliseconds().wrapping_sub(self.opened) < FRESH
+        !forked && process::is_recent(self.opened)
     }
 
     pub(crate) fn hold(&self) -> Option<&Arc<Hold>> {
@@ -513,14 +549,14 @@ impl Segment {
     }
 
     pub(crate) fn identity(&self) -> Identity {
-        self.known.identity
+        self.identity
     }
 
     /// The same segment through another description that is open for reading only, with a slot of its own.
     pub(crate) fn read_only_twin(&self, verb: &'static str) -> Result<(OwnedFd, Option<Hold>)> {
         let fail = |error| self.error(verb, error);
         let fd = file::reopen(self.fd(verb)?, Access::ReadOnly).map_err(fail)?;
-        if file::stat(fd.as_fd()).map_err(fail)?.identity != self.known.identity {
+        if file::stat(fd.as_fd()).map_err(fail)?.identity != self.identity {
             return Err(Error::HandleClosed(self.attempt(verb)));
         }
         let Some(hold) = &self.hold else { return Ok((fd, None)) };
@@ -537,8 +573,7 @@ impl Segment {
 impl Drop for Segment {
     fn drop(&mut self) {
         let Some(fd) = self.fd.take() else { return };
-        let ours =
-            self.is_fresh() || file::stat(fd.as_fd()).is_ok_and(|stat| stat.identity == self.known.identity);
+        let ours = self.is_fresh() || file::stat(fd.as_fd()).is_ok_and(|stat| stat.identity == self.identity);
         let fd = if ours {
             Some(fd)
         } else {
@@ -546,9 +581,9 @@ impl Drop for Segment {
             std::mem::forget(fd);
             None
         };
-        let Some(mut hold) = self.hold.take() else { return };
+        let Some(hold) = self.hold.take() else { return };
         // Attachments come from this handle only: if there is none, none can come.
-        let last = Arc::get_mut(&mut hold).is_some();
+        let last = Arc::strong_count(&hold) == 1;
         match fd {
             Some(fd) if last => {
                 if let Some(hold) = Arc::into_inner(hold) {
@@ -566,9 +601,6 @@ impl Drop for Segment {
         }
     }
 }
-
-/// For how many milliseconds a handle counts as just opened; the clock moves in steps of up to ten.
-const FRESH: u64 = 10;
 
 /// The descriptor of the segment's file, to be sent to another process (`SCM_RIGHTS`) or asked about. Do not
 /// lock, truncate or write through it. For a segment with a name, a copy of it elsewhere does not hold the

@@ -1,5 +1,6 @@
 //! Names of segments, and the file names that stand for them.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -45,35 +46,42 @@ impl Name {
     ///
     /// [`Error::BadName`] if it is empty, too long, has a NUL byte, or is `.` or `..`.
     pub fn new(name: impl AsRef<OsStr>) -> Result<Name> {
-        let mut encoded = Vec::new();
-        Name::encode(name.as_ref(), &mut encoded)?;
-        Ok(Name { encoded: OsString::from_vec(encoded) })
+        Name::encode(name.as_ref()).map(|encoded| Name { encoded: OsString::from_vec(encoded.into_owned()) })
     }
 
-    /// Writes the file name that stands for `given` behind what is in `to`.
-    pub(crate) fn encode(given: &OsStr, to: &mut Vec<u8>) -> Result<()> {
-        let bad = |why| Err(Error::BadName { name: given.to_string_lossy().into_owned(), why });
-        let all = given.as_bytes();
-        let slashes = all.iter().take_while(|byte| **byte == b'/').count();
-        let bytes = &all[slashes..];
+    /// The file name that stands for `given`.
+    #[inline]
+    pub(crate) fn encode(given: &OsStr) -> Result<Cow<'_, [u8]>> {
+        let mut bytes = given.as_bytes();
+        while let [b'/', rest @ ..] = bytes {
+            bytes = rest;
+        }
+        let plain = !bytes.iter().any(|byte| matches!(byte, 0 | b'/' | b'%'));
+        if plain && (1..=LONGEST).contains(&bytes.len()) && bytes[0] != b'.' {
+            return Ok(Cow::Borrowed(bytes));
+        }
+        Name::escape(bytes)
+            .map(Cow::Owned)
+            .map_err(|why| Error::BadName { name: given.to_string_lossy().into_owned(), why })
+    }
+
+    #[cold]
+    fn escape(bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
         match bytes {
-            b"" => return bad("it is empty; give at least one byte"),
-            b"." | b".." => return bad("'.' and '..' name directories; choose another"),
+            b"" => return Err("it is empty; give at least one byte"),
+            b"." | b".." => return Err("'.' and '..' name directories; choose another"),
             _ => {}
         }
-        let before = to.len();
+        let mut encoded = Vec::with_capacity(bytes.len());
         for byte in bytes {
             match byte {
-                0 => return bad("it has a NUL byte, which no file name can have; leave it out"),
-                b'/' => to.extend_from_slice(b"%2F"),
-                b'%' => to.extend_from_slice(b"%25"),
-                other => to.push(*other),
+                0 => return Err("it has a NUL byte, which no file name can have; leave it out"),
+                b'/' => encoded.extend_from_slice(b"%2F"),
+                b'%' => encoded.extend_from_slice(b"%25"),
+                other => encoded.push(*other),
             }
         }
-        if to.len() - before > LONGEST {
-            return bad(TOO_LONG);
-        }
-        Ok(())
+        if encoded.len() > LONGEST { Err(TOO_LONG) } else { Ok(encoded) }
     }
 
     pub(crate) fn from_encoded(file_name: &OsStr) -> Name {

@@ -1,6 +1,7 @@
 //! Namespaces: directories in which segments have their names.
 
 use std::ffi::{CStr, CString, OsStr};
+use std::ops::Deref;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,26 @@ const VARIABLE: &str = "COMMONS_NAMESPACE";
 /// ```
 #[derive(Clone, Debug)]
 pub struct Namespace {
-    inner: Arc<Inner>,
+    inner: Shared,
+}
+
+/// The default namespace lives for ever, and is shared without counting.
+#[derive(Clone, Debug)]
+enum Shared {
+    Static(&'static Inner),
+    Counted(Arc<Inner>),
+}
+
+impl Deref for Shared {
+    type Target = Inner;
+
+    #[inline]
+    fn deref(&self) -> &Inner {
+        match self {
+            Shared::Static(inner) => inner,
+            Shared::Counted(inner) => inner,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -61,14 +81,8 @@ struct Inner {
     posix: bool,
 }
 
-impl Namespace {
-    /// The namespace in `directory`, which must exist.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Os`] if there is no such directory; [`Error::PermissionDenied`] if it may not be searched.
-    pub fn at(directory: impl AsRef<Path>) -> Result<Namespace> {
-        let directory = directory.as_ref();
+impl Inner {
+    fn of(directory: &Path) -> Result<Inner> {
         let os = |source: std::io::Error| {
             let attempt = Attempt::directory("use the namespace", directory);
             match source.kind() {
@@ -88,8 +102,18 @@ impl Namespace {
         let device = std::os::unix::fs::MetadataExt::dev(&metadata);
         let posix = absolute == Path::new(POSIX);
         let (kind, block) = (filesystem.kind, filesystem.block);
-        let inner = Inner { directory: absolute, c_directory, kind, block, device, posix };
-        Ok(Namespace { inner: Arc::new(inner) })
+        Ok(Inner { directory: absolute, c_directory, kind, block, device, posix })
+    }
+}
+
+impl Namespace {
+    /// The namespace in `directory`, which must exist.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`] if there is no such directory; [`Error::PermissionDenied`] if it may not be searched.
+    pub fn at(directory: impl AsRef<Path>) -> Result<Namespace> {
+        Ok(Namespace { inner: Shared::Counted(Arc::new(Inner::of(directory.as_ref())?)) })
     }
 
     /// POSIX shared memory: what `shm_open` uses.
@@ -108,23 +132,27 @@ impl Namespace {
     /// # Errors
     ///
     /// As [`at`](Namespace::at).
+    #[inline]
     pub fn from_env() -> Result<Namespace> {
         // Not a `OnceLock`: a child that is forked while another thread fills it would wait for ever.
-        static DEFAULT: AtomicPtr<Namespace> = AtomicPtr::new(std::ptr::null_mut());
+        static DEFAULT: AtomicPtr<Inner> = AtomicPtr::new(std::ptr::null_mut());
         // SAFETY: what it points to, once it does, was leaked below.
-        if let Some(known) = unsafe { DEFAULT.load(Acquire).as_ref() } {
-            return Ok(known.clone());
+        match unsafe { DEFAULT.load(Acquire).as_ref() } {
+            Some(known) => Ok(Namespace { inner: Shared::Static(known) }),
+            None => Namespace::read_env(&DEFAULT),
         }
+    }
+
+    #[cold]
+    fn read_env(default: &AtomicPtr<Inner>) -> Result<Namespace> {
         let named = std::env::var_os(VARIABLE);
         let named = named.filter(|value| !value.is_empty() && !process::is_privileged_by_exec());
-        let found = Namespace::at(named.as_deref().unwrap_or(OsStr::new(POSIX)))?;
-        let leaked = Box::into_raw(Box::new(found.clone()));
-        if DEFAULT.compare_exchange(std::ptr::null_mut(), leaked, Release, Relaxed).is_err() {
-            // Another thread was first, with the same answer.
-            // SAFETY: made above, and given to nobody.
-            drop(unsafe { Box::from_raw(leaked) });
-        }
-        Ok(found)
+        let found = Inner::of(Path::new(named.as_deref().unwrap_or(OsStr::new(POSIX))))?;
+        let ours = Box::into_raw(Box::new(found));
+        // If another thread was first, with the same answer, this one stays for ever as well.
+        let _ = default.compare_exchange(std::ptr::null_mut(), ours, Release, Relaxed);
+        // SAFETY: leaked just now.
+        Ok(Namespace { inner: Shared::Static(unsafe { &*ours }) })
     }
 
     /// Its directory, absolute.
@@ -150,7 +178,7 @@ impl Namespace {
     /// [`Error::BadName`]; [`Error::PermissionDenied`] if the directory may not be searched.
     pub fn exists(&self, name: impl AsRef<OsStr>) -> Result<bool> {
         let place = self.place(name)?;
-        let stat = match file::stat_path(&place.path) {
+        let stat = match file::stat_path(place.path()) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Ok(false),
             Err(error) => return Err(place.error("look for", error)),
@@ -173,7 +201,7 @@ impl Namespace {
     /// [`Error::PermissionDenied`] if the directory may not be searched; [`Error::BadName`].
     pub fn entry(&self, name: impl AsRef<OsStr>) -> Result<Entry> {
         let place = self.place(name)?;
-        let stat = file::stat_path(&place.path).map_err(|error| place.error("look at", error))?;
+        let stat = file::stat_path(place.path()).map_err(|error| place.error("look at", error))?;
         match protocol::no_segment(&stat) {
             None | Some(NotASegment::HardLinked) => Ok(Entry::new(place)),
             Some(what) => Err(Error::NotASegment { attempt: place.attempt("look at"), what }),
@@ -229,7 +257,7 @@ impl Namespace {
         for place in self.list()?.all_places() {
             let place = place?;
             let candidate =
-                file::stat_path(&place.path).is_ok_and(|stat| protocol::can_be_orphan(&place, &stat));
+                file::stat_path(place.path()).is_ok_and(|stat| protocol::can_be_orphan(&place, &stat));
             if !candidate {
                 continue;
             }
@@ -247,20 +275,28 @@ impl Namespace {
         Ok(sweep)
     }
 
+    #[inline]
     pub(crate) fn place(&self, name: impl AsRef<OsStr>) -> Result<Place> {
-        let place = Place::from_name(self, name.as_ref())?;
-        if self.is_semaphore(place.file_name()) {
+        self.clone().into_place(name)
+    }
+
+    #[inline]
+    pub(crate) fn into_place(self, name: impl AsRef<OsStr>) -> Result<Place> {
+        let file_name = Name::encode(name.as_ref())?;
+        if self.is_semaphore(OsStr::from_bytes(&file_name)) {
             let why = "in POSIX shared memory, names with 'sem.' are those of semaphores; choose another";
-            return Err(Error::BadName { name: place.name().to_string(), why });
+            return Err(Error::BadName { name: name.as_ref().to_string_lossy().into_owned(), why });
         }
-        Ok(place)
+        Ok(Place::finish(self, &file_name))
     }
 
     /// Whether a file of this name is a POSIX semaphore (`sem_open`).
+    #[inline]
     pub(crate) fn is_semaphore(&self, file_name: &OsStr) -> bool {
         self.inner.posix && file_name.as_bytes().starts_with(b"sem.")
     }
 
+    #[inline]
     pub(crate) fn c_directory(&self) -> &CStr {
         &self.inner.c_directory
     }
@@ -273,6 +309,12 @@ impl Namespace {
         }
         let unknown = (filesystem::Kind::Other(0), 0);
         filesystem::of_file(fd).map_or(unknown, |filesystem| (filesystem.kind, filesystem.block))
+    }
+
+    /// Whether that device is the one known to have pages of the usual size.
+    #[inline]
+    pub(crate) fn has_small_pages(&self, device: u64) -> bool {
+        device == self.inner.device && self.inner.kind != filesystem::Kind::Hugetlbfs
     }
 
     /// An error if a segment on that device cannot be `UntilLastDetach`.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::entry::Entry;
 use super::handle::Segment;
 use super::namespace::Namespace;
-use super::protocol::{self, Manner, Means, Patience, Place, Step, Unpublished};
+use super::protocol::{self, Hold, Manner, Means, Patience, Place, Step, Unpublished};
 use super::reserve::{self, Plan};
 use crate::error::{Attempt, Error, Result};
 use crate::sys::file::{self, Access, STICKY, Stat};
@@ -60,6 +60,7 @@ pub enum OwnerPolicy {
 }
 
 impl OwnerPolicy {
+    #[inline]
     pub(crate) fn allows(self, owner: u32) -> bool {
         match self {
             OwnerPolicy::Me => owner == process::user(),
@@ -247,7 +248,7 @@ impl<'i> SegmentOptions<'i> {
         let place = self.place(name)?;
         self.check(&|| place.attempt("create"))?;
         // For a large one it is worth a call to find out before its memory is reserved.
-        if self.size > Some(1 << 16) && file::stat_path(&place.path).is_ok() {
+        if self.size > Some(1 << 16) && file::stat_path(place.path()).is_ok() {
             protocol::make_way(&place)?;
         }
         let mut prepared = self.prepare(&place)?;
@@ -274,7 +275,7 @@ impl<'i> SegmentOptions<'i> {
     #[doc(alias = "shm_open")]
     #[doc(alias = "shmget")]
     pub fn open(&self, name: impl AsRef<OsStr>) -> Result<Segment> {
-        self.open_place(&self.place(name)?)
+        Segment::open_place(self.place(name)?, self.manner("open"), self.patience, self.sparse)
     }
 
     /// Opens a segment that was [listed](Namespace::list): also one of another program's whose file name no
@@ -284,14 +285,7 @@ impl<'i> SegmentOptions<'i> {
     ///
     /// As [`open`](SegmentOptions::open).
     pub fn open_entry(&self, entry: &Entry) -> Result<Segment> {
-        self.open_place(entry.place())
-    }
-
-    fn open_place(&self, place: &Place) -> Result<Segment> {
-        match protocol::open(place, self.manner("open"), self.patience)? {
-            Some(held) => Ok(Segment::named(held, false, self.sparse)),
-            None => Err(Error::NotFound(place.attempt("open"))),
-        }
+        Segment::open_place(entry.place().clone(), self.manner("open"), self.patience, self.sparse)
     }
 
     /// Opens a segment, or creates it if there is none; [`Segment::was_created`] says which.
@@ -307,16 +301,18 @@ impl<'i> SegmentOptions<'i> {
         let verb = "open or create";
         let place = self.place(name)?;
         self.check(&|| place.attempt(verb))?;
+        let mut hold = Hold::of(place);
         let mut prepared = None;
         let mut patience = Patience::new(self.patience);
         loop {
-            match protocol::try_open(&place, self.manner(verb))? {
+            match protocol::try_open(hold, self.manner(verb))? {
                 Step::Open(held) => return Ok(Segment::named(held, false, self.sparse)),
-                Step::Again => {}
-                Step::Absent => {
+                Step::Again(back) => hold = back,
+                Step::Absent(back) => {
+                    hold = back;
                     let ready = match prepared.take() {
                         Some(ready) => ready,
-                        None => self.prepare(&place)?,
+                        None => self.prepare(&hold.place)?,
                     };
                     match ready.publish()? {
                         Ok(held) => return Ok(Segment::named(held, true, self.sparse)),
@@ -325,7 +321,7 @@ impl<'i> SegmentOptions<'i> {
                 }
             }
             if !patience.pause() {
-                return Err(patience.busy(&place, verb));
+                return Err(patience.busy(&hold.place, verb));
             }
         }
     }
@@ -338,13 +334,18 @@ impl<'i> SegmentOptions<'i> {
     /// [`Error::TimedOut`]; otherwise as [`open`](SegmentOptions::open).
     pub fn open_wait(&self, name: impl AsRef<OsStr>, timeout: Duration) -> Result<Segment> {
         let place = self.place(name)?;
+        let mut hold = Some(Hold::of(place.clone()));
         let manner = self.manner("open");
         let started = Instant::now();
         let mut watch = None;
         loop {
-            let missing = match protocol::open(&place, manner, self.patience) {
-                Ok(Some(held)) => return Ok(Segment::named(held, false, self.sparse)),
-                Ok(None) => None,
+            let unheld = hold.take().unwrap_or_else(|| Hold::of(place.clone()));
+            let missing = match protocol::open(unheld, manner, self.patience) {
+                Ok(Ok(held)) => return Ok(Segment::named(held, false, self.sparse)),
+                Ok(Err(back)) => {
+                    hold = Some(back);
+                    None
+                }
                 Err(error @ (Error::TooSmall { .. } | Error::Busy { .. })) => Some(error),
                 Err(error) => return Err(error),
             };
@@ -401,10 +402,11 @@ impl<'i> SegmentOptions<'i> {
         Ok(Segment::anonymous_from(fd, stat, true, Access::ReadWrite, self.sparse))
     }
 
+    #[inline]
     fn place(&self, name: impl AsRef<OsStr>) -> Result<Place> {
         match &self.namespace {
             Some(namespace) => namespace.place(name),
-            None => Namespace::from_env()?.place(name),
+            None => Namespace::from_env()?.into_place(name),
         }
     }
 

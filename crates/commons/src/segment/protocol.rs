@@ -13,13 +13,13 @@
 //!
 //! - *Create*: a file without a name; its slot; size, memory and first bytes; only then `link`.
 //! - *Open*, `UntilDeleted`: open, slot. *Open*, `UntilLastDetach`: open; try whole. Got it: an orphan;
-//!   remove the name, start again. Refused: take a slot. Refused too: start again. Then, if the file still
+//!   remove the name, start again. Refused (or told that it would be): take a slot. Refused too: start again. Then, if the file still
 //!   has its name: opened; else start again.
 //! - *Leave* (the last of a handle and its attachments, `UntilLastDetach`): unmap; give the slot back; try
 //!   whole. Got it: remove the name. Refused: others remain.
 //! - *Delete*: open, gate, remove the name. *Sweep*: open, try whole, remove the name.
-//! - *Remove the name*, under gate or whole: if the name still means this file (device, inode, birth time;
-//!   and it still is `UntilLastDetach`, where that is the reason), unlink.
+//! - *Remove the name*, under gate or whole: if the name still means this file (device and inode; and it
+//!   still is `UntilLastDetach`, where that is the reason), unlink.
 //!
 //! # Why it is right
 //!
@@ -29,7 +29,10 @@
 //! the remover has *whole*. An opener that took its slot before makes that attempt fail; one that takes it
 //! later finds that the file has no name any more and starts again. A creator has its slot before the
 //! name exists. Between comparing and unlinking the name cannot come to mean another file: to take it from
-//! this one needs this one's gate, and `link` never replaces.
+//! this one needs this one's gate, and `link` never replaces. An inode number is compared only while a
+//! descriptor or a mapping keeps that inode from being given to another file. (The one exception is who
+//! leaves after unmapping: should the name mean a new file with the old number, then what it removes is
+//! that file only if nobody holds it, which makes it an orphan.)
 //!
 //! **What nobody holds does not stay.** Of those who leave, take the one that gives back its slot last. Its
 //! attempt at *whole* comes after every slot was given back, so it is refused only by (a) an opener, which
@@ -65,7 +68,8 @@
 //! keep the kernel from dropping the last reference in time: then an orphan stays until it is opened, created
 //! or swept. (For a program that another thread is just starting, `posix_spawn`, leaving waits a little.)
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
+use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -81,56 +85,82 @@ use crate::sys::{Errno, lock, process};
 use crate::trace;
 
 /// A name in a namespace, kept as the path that stands for it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Place {
     pub(crate) namespace: Namespace,
-    pub(crate) path: CString,
+    path: Path,
+}
+
+/// A path with its NUL byte; a short one, as nearly all are, without an allocation of its own.
+#[derive(Clone)]
+enum Path {
+    Short([u8; SHORT], u8),
+    Long(Vec<u8>),
+}
+
+const SHORT: usize = 54;
+
+impl Path {
+    fn as_c_str(&self) -> &CStr {
+        let bytes = match self {
+            Path::Short(bytes, len) => &bytes[..usize::from(*len)],
+            Path::Long(bytes) => bytes,
+        };
+        // SAFETY: `Place::finish` put a NUL byte at the end; there is no other, for of the two parts before it
+        // one was a `CStr`, the other is the encoding of a `Name`.
+        unsafe { CStr::from_bytes_with_nul_unchecked(bytes) }
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Place").field(&self.path()).finish()
+    }
 }
 
 impl Place {
     pub(crate) fn new(namespace: &Namespace, name: &Name) -> Place {
-        let file_name = name.file_name().as_bytes();
-        let mut path = Place::directory(namespace, file_name.len());
-        path.extend_from_slice(file_name);
-        Place::finish(namespace, path)
+        Place::finish(namespace.clone(), name.file_name().as_bytes())
     }
 
-    /// The place for a name as a caller gave it, without a detour.
-    pub(crate) fn from_name(namespace: &Namespace, name: &OsStr) -> Result<Place> {
-        let mut path = Place::directory(namespace, name.len());
-        Name::encode(name, &mut path)?;
-        Ok(Place::finish(namespace, path))
-    }
-
-    /// The directory with a slash, and room for `more` bytes.
-    fn directory(namespace: &Namespace, more: usize) -> Vec<u8> {
+    /// The place of a file in the namespace's directory: no name of a file has a NUL byte.
+    #[inline]
+    pub(crate) fn finish(namespace: Namespace, file_name: &[u8]) -> Place {
         let directory = namespace.c_directory().to_bytes();
-        let mut path = Vec::with_capacity(directory.len() + more + 2);
-        path.extend_from_slice(directory);
-        path.push(b'/');
-        path
+        let (slash, nul) = (directory.len(), directory.len() + 1 + file_name.len());
+        let mut short = [0; SHORT];
+        let path = if nul < SHORT {
+            short[..slash].copy_from_slice(directory);
+            short[slash] = b'/';
+            short[slash + 1..nul].copy_from_slice(file_name);
+            Path::Short(short, nul as u8 + 1)
+        } else {
+            Path::Long([directory, b"/", file_name, b"\0"].concat())
+        };
+        Place { namespace, path }
     }
 
-    fn finish(namespace: &Namespace, path: Vec<u8>) -> Place {
-        // SAFETY: neither part has a NUL byte: the one was a `CStr`, the other is the encoding of a `Name`.
-        let path = unsafe { CString::from_vec_unchecked(path) };
-        Place { namespace: namespace.clone(), path }
+    #[inline]
+    pub(crate) fn path(&self) -> &CStr {
+        self.path.as_c_str()
     }
 
     pub(crate) fn file_name(&self) -> &OsStr {
         let directory = self.namespace.c_directory().count_bytes();
-        OsStr::from_bytes(&self.path.as_bytes()[directory + 1..])
+        OsStr::from_bytes(&self.path().to_bytes()[directory + 1..])
     }
 
     pub(crate) fn name(&self) -> Name {
         Name::from_encoded(self.file_name())
     }
 
+    #[cold]
     pub(crate) fn attempt(&self, verb: &'static str) -> Box<Attempt> {
         Attempt::new(verb, self.name(), self.namespace.directory())
     }
 
     /// What `code` means for this name.
+    #[cold]
     pub(crate) fn error(&self, verb: &'static str, code: Errno) -> Error {
         match code {
             Errno::NOENT => Error::NotFound(self.attempt(verb)),
@@ -199,6 +229,14 @@ pub(crate) struct Held {
 }
 
 impl Hold {
+    /// What an opener fills in as it goes.
+    #[inline]
+    pub(crate) fn of(place: Place) -> Arc<Hold> {
+        let identity = Identity { device: 0, inode: 0 };
+        let (slot, lifetime, access) = (Slot::NONE, Lifetime::UntilDeleted, Access::ReadOnly);
+        Arc::new(Hold { place, identity, slot, lifetime, access, forks: 0, created: false })
+    }
+
     /// Leaves through the descriptor, which it closes: to be called when no attachment is left.
     pub(crate) fn leave_with(self, fd: OwnedFd) {
         if self.lifetime == Lifetime::UntilDeleted {
@@ -209,8 +247,12 @@ impl Hold {
             return self.leave();
         }
         let whole = || lock::try_write(fd.as_fd(), WHOLE).unwrap_or(false);
-        let alone = self.created && whole();
-        if alone || lock::unlock(fd.as_fd(), self.slot.range()).is_ok() && whole() {
+        if self.created && whole() {
+            return self.remove_name();
+        }
+        // Asking costs less than trying in vain, and mostly others remain.
+        let others = || lock::conflict(fd.as_fd(), WHOLE).is_ok_and(|lock| lock.is_some());
+        if lock::unlock_all(fd.as_fd()).is_ok() && !others() && whole() {
             self.remove_name();
         }
     }
@@ -220,7 +262,7 @@ impl Hold {
         if self.lifetime == Lifetime::UntilDeleted {
             return;
         }
-        let Ok(fd) = file::open(&self.place.path, Access::ReadWrite) else { return };
+        let Ok(fd) = file::open(self.place.path(), Access::ReadWrite) else { return };
         if !is_same(fd.as_fd(), self.identity) {
             return;
         }
@@ -246,14 +288,17 @@ impl Hold {
     }
 
     /// Whether another process may share the description by now.
+    #[inline]
     pub(crate) fn forked(&self) -> bool {
         self.forks != process::forks()
     }
 
+    #[inline]
     pub(crate) fn access(&self) -> Access {
         self.access
     }
 
+    #[inline]
     pub(crate) fn lifetime(&self) -> Lifetime {
         self.lifetime
     }
@@ -280,7 +325,7 @@ enum Why {
 
 /// Removes the name if it still means that file; the caller holds the file's gate. `false` if it does not.
 fn remove_name(place: &Place, identity: Identity, why: Why) -> Result<bool, Errno> {
-    let now = match file::stat_path(&place.path) {
+    let now = match file::stat_path(place.path()) {
         Ok(now) => now,
         Err(Errno::NOENT) => return Ok(false),
         Err(error) => return Err(error),
@@ -288,7 +333,7 @@ fn remove_name(place: &Place, identity: Identity, why: Why) -> Result<bool, Errn
     if now.identity != identity || why == Why::Lifetime && !now.is_sticky() {
         return Ok(false);
     }
-    match file::unlink(&place.path) {
+    match file::unlink(place.path()) {
         Ok(()) => Ok(true),
         Err(Errno::NOENT) => Ok(false),
         Err(error) => Err(error),
@@ -309,56 +354,59 @@ pub(crate) struct Manner {
 pub(crate) enum Step {
     Open(Held),
     /// There is no such segment.
-    Absent,
+    Absent(Arc<Hold>),
     /// It was between two states: back off and start again.
-    Again,
+    Again(Arc<Hold>),
 }
 
-/// Opens, once.
-pub(crate) fn try_open(place: &Place, manner: Manner) -> Result<Step> {
+/// Opens, once. `hold` says where, nobody else has it yet, and it is given back if it is not open.
+#[inline]
+pub(crate) fn try_open(mut hold: Arc<Hold>, manner: Manner) -> Result<Step> {
     let Manner { access, verb, .. } = manner;
-    let fd = match file::open(&place.path, access) {
+    let place = &hold.place;
+    let fd = match file::open(place.path(), access) {
         Ok(fd) => fd,
-        Err(Errno::NOENT) => return Ok(Step::Absent),
-        Err(Errno::AGAIN) => return Ok(Step::Again), // somebody has a lease on it
+        Err(Errno::NOENT) => return Ok(Step::Absent(hold)),
+        Err(Errno::AGAIN) => return Ok(Step::Again(hold)), // somebody has a lease on it
         Err(error) => return Err(why_not_open(place, manner, error)),
     };
     let fail = |error| place.error(verb, error);
     let stat = file::stat(fd.as_fd()).map_err(fail)?;
     check(place, manner, &stat)?;
     if stat.names == 0 {
-        return Ok(Step::Again);
+        return Ok(Step::Again(hold));
     }
     let lifetime = Lifetime::of(&stat);
     if lifetime == Lifetime::UntilLastDetach {
         place.namespace.check_lifetime(place, verb, stat.identity.device, fd.as_fd())?;
-        let orphaned = match access {
-            Access::ReadWrite => lock::try_write(fd.as_fd(), WHOLE).map_err(fail)?,
-            Access::ReadOnly => lock::conflict(fd.as_fd(), WHOLE).map_err(fail)?.is_none(),
-        };
-        if orphaned {
+        // Asking costs less than trying in vain, and mostly somebody lives.
+        if lock::conflict(fd.as_fd(), WHOLE).map_err(fail)?.is_none() {
             if access == Access::ReadOnly {
-                return Ok(Step::Absent);
+                return Ok(Step::Absent(hold));
             }
-            remove_orphan(place, verb, &stat)?;
-            return Ok(Step::Again);
+            if lock::try_write(fd.as_fd(), WHOLE).map_err(fail)? {
+                remove_orphan(place, verb, &stat)?;
+            }
+            return Ok(Step::Again(hold));
         }
     }
     let forks = process::forks();
     let slot = Slot::next();
     if !lock::try_read(fd.as_fd(), slot.range()).map_err(fail)? {
-        return Ok(Step::Again);
+        return Ok(Step::Again(hold));
     }
-    let identity = stat.identity;
-    let hold = Hold { place: place.clone(), identity, slot, lifetime, access, forks, created: false };
-    let hold = Arc::new(hold);
+    if let Some(hold) = Arc::get_mut(&mut hold) {
+        (hold.identity, hold.slot, hold.lifetime) = (stat.identity, slot, lifetime);
+        (hold.access, hold.forks, hold.created) = (access, forks, false);
+    }
     if lifetime == Lifetime::UntilDeleted {
         return Ok(Step::Open(Held { fd, stat, hold }));
     }
     match file::stat(fd.as_fd()) {
         Ok(stat) if stat.names == 1 => Ok(Step::Open(Held { fd, stat, hold })),
-        Ok(stat) if stat.names == 0 => Ok(Step::Again),
+        Ok(stat) if stat.names == 0 => Ok(Step::Again(hold)),
         other => {
+            let place = hold.place.clone();
             if let Some(hold) = Arc::into_inner(hold) {
                 hold.leave_with(fd);
             }
@@ -384,7 +432,14 @@ fn remove_orphan(place: &Place, verb: &'static str, stat: &Stat) -> Result<()> {
 }
 
 /// Whether the file can be a segment for a caller of this manner.
+#[inline]
 fn check(place: &Place, manner: Manner, stat: &Stat) -> Result<()> {
+    let fine = stat.kind == Kind::Regular && stat.names <= 1 && stat.size >= manner.size;
+    if fine && manner.owner.allows(stat.uid) { Ok(()) } else { refuse(place, manner, stat) }
+}
+
+#[cold]
+fn refuse(place: &Place, manner: Manner, stat: &Stat) -> Result<()> {
     let verb = manner.verb;
     if let Some(what) = no_segment(stat) {
         return Err(Error::NotASegment { attempt: place.attempt(verb), what });
@@ -412,8 +467,9 @@ pub(crate) fn no_segment(stat: &Stat) -> Option<NotASegment> {
 }
 
 /// Why a file could not be opened: what it is says more than the system's code.
+#[cold]
 fn why_not_open(place: &Place, manner: Manner, code: Errno) -> Error {
-    if let Ok(stat) = file::stat_path(&place.path) {
+    if let Ok(stat) = file::stat_path(place.path()) {
         let manner = Manner { size: 0, ..manner };
         if let Err(error) = check(place, manner, &stat) {
             return error;
@@ -422,15 +478,19 @@ fn why_not_open(place: &Place, manner: Manner, code: Errno) -> Error {
     place.error(manner.verb, code)
 }
 
-/// Opens, patiently; `None` if there is no such segment.
-pub(crate) fn open(place: &Place, manner: Manner, patience: Duration) -> Result<Option<Held>> {
+/// Opens, patiently; `Err` gives back what was to be filled in if there is no such segment.
+pub(crate) fn open(
+    mut hold: Arc<Hold>,
+    manner: Manner,
+    patience: Duration,
+) -> Result<Result<Held, Arc<Hold>>> {
     let mut patience = Patience::new(patience);
     loop {
-        match try_open(place, manner)? {
-            Step::Open(held) => return Ok(Some(held)),
-            Step::Absent => return Ok(None),
-            Step::Again if patience.pause() => {}
-            Step::Again => return Err(patience.busy(place, manner.verb)),
+        hold = match try_open(hold, manner)? {
+            Step::Open(held) => return Ok(Ok(held)),
+            Step::Absent(hold) => return Ok(Err(hold)),
+            Step::Again(hold) if patience.pause() => hold,
+            Step::Again(hold) => return Err(patience.busy(&hold.place, manner.verb)),
         }
     }
 }
@@ -530,8 +590,8 @@ impl Unpublished {
     pub(crate) fn publish(mut self) -> Result<Result<Held, Unpublished>> {
         let place = &self.held.hold.place;
         let done = match &self.temporary.0 {
-            None => file::link(self.held.fd.as_fd(), &place.path),
-            Some(temporary) => file::rename_new(temporary, &place.path),
+            None => file::link(self.held.fd.as_fd(), place.path()),
+            Some(temporary) => file::rename_new(temporary, place.path()),
         };
         match done {
             Ok(()) => {
@@ -554,8 +614,8 @@ fn create_temporary(place: &Place, mode: u32) -> Result<(OwnedFd, Temporary), Er
     let mut number = process::random() ^ Slot::next().offset().rotate_left(32);
     loop {
         let temporary = Place::new(&place.namespace, &Name::unfinished(number));
-        match file::create_new(&temporary.path, mode) {
-            Ok(fd) => return Ok((fd, Temporary(Some(temporary.path)))),
+        match file::create_new(temporary.path(), mode) {
+            Ok(fd) => return Ok((fd, Temporary(Some(temporary.path().to_owned())))),
             Err(Errno::EXIST) => number = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1),
             Err(error) => return Err(error),
         }
@@ -566,7 +626,7 @@ fn create_temporary(place: &Place, mode: u32) -> Result<(OwnedFd, Temporary), Er
 pub(crate) fn make_way(place: &Place) -> Result<()> {
     let verb = "create";
     let exists = || Error::Exists(place.attempt(verb));
-    let fd = match file::open(&place.path, Access::ReadWrite) {
+    let fd = match file::open(place.path(), Access::ReadWrite) {
         Ok(fd) => fd,
         Err(Errno::NOENT) => return Ok(()),
         Err(error) => {
@@ -592,8 +652,8 @@ pub(crate) fn delete(place: &Place, patience: Duration) -> Result<()> {
     let fail = |error| place.error(verb, error);
     let mut patience = Patience::new(patience);
     loop {
-        let opened = match file::open(&place.path, Access::ReadWrite) {
-            Err(Errno::ACCESS) => file::open(&place.path, Access::ReadOnly),
+        let opened = match file::open(place.path(), Access::ReadWrite) {
+            Err(Errno::ACCESS) => file::open(place.path(), Access::ReadOnly),
             other => other,
         };
         let fd = match opened {
@@ -656,7 +716,7 @@ pub(crate) fn delete_file_patiently(place: &Place, fd: BorrowedFd<'_>, identity:
 /// Deletes a segment whose mode keeps even its owner from opening it. The directory's mode decides.
 fn delete_unopened(place: &Place) -> Result<()> {
     let fail = |error| place.error("delete", error);
-    let stat = file::stat_path(&place.path).map_err(fail)?;
+    let stat = file::stat_path(place.path()).map_err(fail)?;
     if let Some(what) = no_segment(&stat) {
         return Err(Error::NotASegment { attempt: place.attempt("delete"), what });
     }
@@ -664,7 +724,7 @@ fn delete_unopened(place: &Place) -> Result<()> {
         // Others may rely on the gate, which cannot be had.
         return Err(fail(Errno::ACCESS));
     }
-    file::unlink(&place.path).map_err(fail)
+    file::unlink(place.path()).map_err(fail)
 }
 
 /// What a sweep did with one name.
@@ -686,7 +746,7 @@ pub(crate) fn sweep(place: &Place, dry: bool) -> Result<Swept> {
     let verb = "sweep";
     let fail = |error| place.error(verb, error);
     let access = if dry { Access::ReadOnly } else { Access::ReadWrite };
-    let fd = match file::open(&place.path, access) {
+    let fd = match file::open(place.path(), access) {
         Ok(fd) => fd,
         // What cannot be opened for that reason was no segment, or is none any more.
         Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::ISDIR | Errno::AGAIN) => {

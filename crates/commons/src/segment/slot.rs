@@ -46,7 +46,11 @@ pub(crate) const GROWING: Range = Range { start: GROW, len: 1 };
 pub struct Slot(u64);
 
 impl Slot {
+    /// A slot that stands for none.
+    pub(crate) const NONE: Slot = Slot(0);
+
     /// A slot for one more handle of this process.
+    #[inline]
     pub(crate) fn next() -> Slot {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         // A random start is drawn once; should two threads draw it at once, it is the same number.
@@ -58,6 +62,7 @@ impl Slot {
         Slot::of(process::pid_namespace(), process::id(), counter)
     }
 
+    #[inline]
     fn of(namespace: u64, pid: u32, counter: u64) -> Slot {
         let low = |value: u64, bits: u32| value & ((1 << bits) - 1);
         Slot(

@@ -47,6 +47,7 @@ impl Attachment {
     /// [`read_at`](Attachment::read_at). [`Error::Misaligned`] if the range does not begin at a multiple of the
     /// integer's alignment. [`Error::OutOfRange`]. [`Error::Truncated`] if a [guard](Attachment::guard) has
     /// found bytes gone.
+    #[inline]
     pub fn atomics<A: Atomic>(&self, bytes: impl RangeBounds<usize>) -> Result<&[A]> {
         let start = match bytes.start_bound() {
             Bound::Included(start) => *start,
@@ -81,6 +82,7 @@ impl Attachment {
     ///
     /// [`Error::OutOfRange`]; [`Error::Truncated`] if a [guard](Attachment::guard) has found bytes gone, also
     /// while copying: then `buffer` may hold zeros instead.
+    #[inline]
     pub fn read_at(&self, offset: usize, buffer: &mut [u8]) -> Result<()> {
         let from = self.range(offset, buffer.len())?;
         // SAFETY: `range` made sure that the bytes are within the attachment, which is mapped and readable.
@@ -95,6 +97,7 @@ impl Attachment {
     ///
     /// [`Error::OutOfRange`]; [`Error::ReadOnly`]; [`Error::Truncated`] if a [guard](Attachment::guard) has
     /// found bytes gone, also while copying: then some were not written.
+    #[inline]
     pub fn write_at(&self, offset: usize, bytes: &[u8]) -> Result<()> {
         let to = self.range(offset, bytes.len())?;
         if self.is_read_only() {
@@ -106,6 +109,7 @@ impl Attachment {
     }
 
     /// Where these bytes are, if they are within the attachment.
+    #[inline]
     fn range(&self, offset: usize, len: usize) -> Result<*mut u8> {
         let size = self.len();
         if offset.checked_add(len).is_none_or(|end| end > size) {

@@ -3,20 +3,21 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags, StatxFlags};
+use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags};
 
 use super::super::{Errno, Result};
 
 /// The file-mode bit that marks a segment as `UntilLastDetach` (the sticky bit).
 pub(crate) const STICKY: u32 = 0o1000;
 
-/// What tells one file from every other, also from a later one that was given the same inode number.
+/// What tells one file from every other that exists at the same time.
+///
+/// Filesystems give the number of an inode that is gone to a new one: so this is compared only while
+/// something (a descriptor, a mapping) keeps the inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) device: u64,
     pub(crate) inode: u64,
-    /// Birth time in nanoseconds since the epoch, wrapped around; 0 where the filesystem keeps none.
-    pub(crate) born: u64,
 }
 
 /// What kind of thing a path names.
@@ -55,16 +56,10 @@ impl Stat {
     }
 }
 
-fn read(statx: &rustix::fs::Statx) -> Stat {
-    let device = rustix::fs::makedev(statx.stx_dev_major, statx.stx_dev_minor);
-    let born = if statx.stx_mask & StatxFlags::BTIME.bits() != 0 {
-        (statx.stx_btime.tv_sec as u64)
-            .wrapping_mul(1_000_000_000)
-            .wrapping_add(statx.stx_btime.tv_nsec.into())
-    } else {
-        0
-    };
-    let kind = match rustix::fs::FileType::from_raw_mode(u32::from(statx.stx_mode)) {
+#[allow(clippy::unnecessary_cast, reason = "the fields' types differ by architecture")]
+#[inline]
+fn read(stat: &rustix::fs::Stat) -> Stat {
+    let kind = match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
         rustix::fs::FileType::RegularFile => Kind::Regular,
         rustix::fs::FileType::Directory => Kind::Directory,
         rustix::fs::FileType::Symlink => Kind::Symlink,
@@ -73,28 +68,28 @@ fn read(statx: &rustix::fs::Statx) -> Stat {
         _ => Kind::Device,
     };
     Stat {
-        identity: Identity { device, inode: statx.stx_ino, born },
+        identity: Identity { device: stat.st_dev as u64, inode: stat.st_ino as u64 },
         kind,
-        mode: u32::from(statx.stx_mode) & 0o7777,
-        uid: statx.stx_uid,
-        gid: statx.stx_gid,
-        names: statx.stx_nlink,
-        size: statx.stx_size,
-        allocated: statx.stx_blocks * 512,
-        modified: (statx.stx_mtime.tv_sec, statx.stx_mtime.tv_nsec),
+        mode: stat.st_mode as u32 & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        names: stat.st_nlink as u32,
+        size: stat.st_size as u64,
+        allocated: stat.st_blocks as u64 * 512,
+        modified: (stat.st_mtime as i64, stat.st_mtime_nsec as u32),
     }
 }
 
-const WANTED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
-
 /// The metadata of an open file.
+#[inline]
 pub(crate) fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
-    rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, WANTED).map(|statx| read(&statx))
+    rustix::fs::fstat(fd).map(|stat| read(&stat))
 }
 
 /// The metadata of what `path` names, without following a symbolic link.
+#[inline]
 pub(crate) fn stat_path(path: &CStr) -> Result<Stat> {
-    rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, WANTED).map(|statx| read(&statx))
+    rustix::fs::lstat(path).map(|stat| read(&stat))
 }
 
 /// How a file is opened.
@@ -115,6 +110,7 @@ impl Access {
 
 /// Opens what `path` names. Never follows a symbolic link, and never waits: not for the other end of a
 /// fifo, not for a lease to be given back (`EAGAIN`), and a terminal does not become the controlling one.
+#[inline]
 pub(crate) fn open(path: &CStr, access: Access) -> Result<OwnedFd> {
     let flags = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     rustix::fs::openat(CWD, path, access.flags() | flags, Mode::empty())

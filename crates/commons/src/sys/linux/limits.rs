@@ -43,12 +43,17 @@ pub(crate) fn mappings() -> Option<u64> {
 
 /// Whether this process has as many mappings as it may, or nearly.
 pub(crate) fn mappings_are_exhausted() -> bool {
+    use std::io::Read;
     let Some(limit) = mappings() else { return false };
-    fs::read("/proc/self/maps").is_ok_and(|maps| {
-        let have = maps.iter().filter(|byte| **byte == b'\n').count() as u64;
-        // The list shows [vsyscall], which does not count; a thread may have unmapped one meanwhile.
-        have + 8 >= limit
-    })
+    let Ok(mut maps) = fs::File::open("/proc/self/maps") else { return false };
+    // Piece by piece: memory for all of it might need one more mapping.
+    let mut buffer = [0; 4096];
+    let mut have = 0;
+    while let Ok(read @ 1..) = maps.read(&mut buffer) {
+        have += buffer[..read].iter().filter(|byte| **byte == b'\n').count() as u64;
+    }
+    // The list shows [vsyscall], which does not count; a thread may have unmapped one meanwhile.
+    have + 8 >= limit
 }
 
 /// Too little memory, and who says so.

@@ -27,6 +27,7 @@ enum What {
     Nothing,
 }
 
+#[inline]
 fn flock(what: What, range: Range) -> Flock {
     // SAFETY: all-zero bytes are a valid value of this structure of integers.
     let mut lock: Flock = unsafe { std::mem::zeroed() };
@@ -42,6 +43,7 @@ fn flock(what: What, range: Range) -> Flock {
     lock
 }
 
+#[inline]
 fn set(fd: BorrowedFd<'_>, what: What, range: Range) -> Result<bool> {
     let lock = flock(what, range);
     loop {
@@ -59,23 +61,34 @@ fn set(fd: BorrowedFd<'_>, what: What, range: Range) -> Result<bool> {
 }
 
 /// Takes a shared lock, without waiting; `false` if somebody's exclusive lock is in the way.
+#[inline]
 pub(crate) fn try_read(fd: BorrowedFd<'_>, range: Range) -> Result<bool> {
     set(fd, What::Read, range)
 }
 
 /// Takes an exclusive lock, without waiting; `false` if any other description's lock is in the way.
 /// `EBADF` if `fd` is not open for writing.
+#[inline]
 pub(crate) fn try_write(fd: BorrowedFd<'_>, range: Range) -> Result<bool> {
     set(fd, What::Write, range)
 }
 
 /// Gives back whatever this description holds in `range`.
+#[inline]
 pub(crate) fn unlock(fd: BorrowedFd<'_>, range: Range) -> Result<()> {
     set(fd, What::Nothing, range).map(|_| ())
 }
 
+/// Gives back all that this description holds: cheaper than one range, for which the kernel prepares to split
+/// others.
+#[inline]
+pub(crate) fn unlock_all(fd: BorrowedFd<'_>) -> Result<()> {
+    unlock(fd, Range { start: 0, len: 0 })
+}
+
 /// Some lock of another description that an exclusive lock on `range` would meet, if there is one.
 /// Takes nothing, and `fd` may be open for reading only.
+#[inline]
 pub(crate) fn conflict(fd: BorrowedFd<'_>, range: Range) -> Result<Option<Range>> {
     let mut lock = flock(What::Write, range);
     // SAFETY: `F_OFD_GETLK` reads and fills the structure, which outlives the call.

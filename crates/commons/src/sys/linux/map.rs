@@ -10,6 +10,7 @@ use rustix::mm::{Advice, MapFlags, MlockFlags, MsyncFlags, ProtFlags};
 use super::super::{Errno, Result};
 
 /// Bytes in a page.
+#[inline]
 pub(crate) fn page_size() -> usize {
     static SIZE: AtomicUsize = AtomicUsize::new(0);
     match SIZE.load(Relaxed) {
@@ -53,6 +54,7 @@ pub(crate) struct Request {
 /// # Safety
 ///
 /// With `Where::Replacing`, nothing may use what is mapped there now.
+#[inline]
 pub(crate) unsafe fn map(fd: BorrowedFd<'_>, request: Request) -> Result<NonNull<u8>> {
     let protection = if request.writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
     let (address, flags) = match request.place {
@@ -78,6 +80,7 @@ pub(crate) unsafe fn map(fd: BorrowedFd<'_>, request: Request) -> Result<NonNull
 }
 
 /// An address, a multiple of `alignment`, where `len` bytes are free at this moment.
+#[cold]
 fn find_aligned(len: usize, alignment: usize) -> Result<Option<usize>> {
     let Some(span) = len.checked_add(alignment) else { return Ok(None) };
     // SAFETY: a fresh private mapping that overlays nothing.

@@ -116,6 +116,7 @@ impl GuardCell {
     }
 
     /// Whether it is set, and has caught a fault.
+    #[inline]
     pub(crate) fn state(&self) -> Option<bool> {
         // SAFETY: a non-null pointer is to an entry, which lives for ever.
         unsafe { self.0.load(Acquire).as_ref() }.map(|entry| entry.faulted.load(Relaxed))
