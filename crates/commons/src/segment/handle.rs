@@ -57,8 +57,8 @@ pub struct Segment {
     known_size: u64,
     /// When that was.
     opened: u64,
-    /// Whether it was attached already, so that `known_size` has served.
-    attached: AtomicBool,
+    /// Whether anything was asked of it or done with it since, so that `known_size` no longer serves.
+    used: AtomicBool,
     access: Access,
     sparse: bool,
     /// What this handle and its attachments share; `None` for an anonymous segment, which has no name to
@@ -189,7 +189,7 @@ impl Segment {
             identity: stat.identity,
             known_size: stat.size,
             opened: process::moment(),
-            attached: AtomicBool::new(false),
+            used: AtomicBool::new(false),
             access: hold.access(),
             sparse,
             lifetime: hold.lifetime(),
@@ -211,7 +211,7 @@ impl Segment {
             identity: stat.identity,
             known_size: stat.size,
             opened: process::moment(),
-            attached: AtomicBool::new(false),
+            used: AtomicBool::new(false),
             access,
             sparse,
             hold: None,
@@ -291,8 +291,9 @@ impl Segment {
     /// Attaches the whole segment: maps it into this process, for reading and writing unless the handle is
     /// read-only.
     ///
-    /// The first attachment of a handle that was opened less than a few milliseconds ago shows the size that
-    /// the segment had when it was opened; later ones the size that it has now.
+    /// If it is the first that is done with a handle, within milliseconds of opening it, then what is attached is
+    /// what the segment was when it was opened; otherwise, what it is now. To be sure to see what another
+    /// process has just added, ask for the [`size`](Segment::size) before.
     ///
     /// # Errors
     ///
@@ -495,6 +496,7 @@ impl Segment {
 
     /// The file's metadata now, after making sure that the descriptor still is this segment's.
     pub(crate) fn stat(&self, verb: &'static str) -> Result<Stat> {
+        self.used.store(true, Relaxed);
         match file::stat(self.fd(verb)?) {
             Ok(stat) if stat.identity == self.identity => Ok(stat),
             _ => Err(Error::HandleClosed(self.attempt(verb))),
@@ -519,8 +521,8 @@ impl Segment {
     /// Whether `known_size` may serve for an attachment; it does so once.
     #[inline]
     fn first_attachment(&self) -> bool {
-        let first = !self.attached.load(Relaxed) && self.is_fresh();
-        self.attached.store(true, Relaxed);
+        let first = !self.used.load(Relaxed) && self.is_fresh();
+        self.used.store(true, Relaxed);
         first
     }
 
