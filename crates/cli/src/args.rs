@@ -20,6 +20,10 @@ pub(crate) struct Arguments {
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) namespace: Option<PathBuf>,
 
+    /// Let write, grow and hold take a segment of another user
+    #[arg(long, global = true)]
+    pub(crate) any_owner: bool,
+
     #[command(subcommand)]
     pub(crate) command: Command,
 }

@@ -74,8 +74,8 @@ impl Bytes {
     }
 }
 
-pub(crate) fn write(namespace: &Namespace, range: &args::Range) -> Outcome<()> {
-    let segment = SegmentOptions::new().namespace(namespace).owner(OwnerPolicy::Any).open(&range.name)?;
+pub(crate) fn write(namespace: &Namespace, owner: OwnerPolicy, range: &args::Range) -> Outcome<()> {
+    let segment = SegmentOptions::new().namespace(namespace).owner(owner).open(&range.name)?;
     // What is more than `--length` is not taken from the input, so that it need not fit.
     let whole = args::Range { length: None, name: range.name.clone(), ..*range };
     let (start, end) = within(&segment, &whole, "write to")?;

@@ -55,7 +55,12 @@ impl Failure {
 
 impl From<commons::Error> for Failure {
     fn from(error: commons::Error) -> Failure {
-        Failure::Failed(error.to_string())
+        Failure::Failed(match error {
+            commons::Error::ForeignOwner { attempt, owner } => format!(
+                "cannot {attempt}: it belongs to user {owner}; if that user is trusted, allow it with --any-owner"
+            ),
+            error => error.to_string(),
+        })
     }
 }
 

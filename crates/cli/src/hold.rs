@@ -11,13 +11,13 @@ use crate::args::Hold;
 use crate::failure::{Failure, Outcome};
 use crate::forward;
 
-pub(crate) fn hold(namespace: &Namespace, hold: &Hold) -> Outcome<ExitCode> {
+pub(crate) fn hold(namespace: &Namespace, owner: OwnerPolicy, hold: &Hold) -> Outcome<ExitCode> {
     let Some((program, arguments)) = hold.program.split_first() else {
         return Err(Failure::Usage("'hold' needs a program to run, after '--'".to_owned()));
     };
     // Before the segment is there, so that no signal ends this process without leaving it.
     forward::begin().map_err(|error| Failure::system("watch for signals", &error))?;
-    let segment = open(namespace, hold)?;
+    let segment = open(namespace, owner, hold)?;
     let name = program.to_string_lossy();
     let mut child =
         process::Command::new(program).args(arguments).spawn().map_err(|error| match error.kind() {
@@ -45,8 +45,8 @@ pub(crate) fn hold(namespace: &Namespace, hold: &Hold) -> Outcome<ExitCode> {
 }
 
 /// Opens the segment, or makes it if a size is given. One that may only be read is held by reading.
-fn open(namespace: &Namespace, hold: &Hold) -> Outcome<Segment> {
-    let options = || SegmentOptions::new().namespace(namespace).owner(OwnerPolicy::Any);
+fn open(namespace: &Namespace, owner: OwnerPolicy, hold: &Hold) -> Outcome<Segment> {
+    let options = || SegmentOptions::new().namespace(namespace).owner(owner);
     let opened = match hold.size {
         Some(size) => options().size(size).open_or_create(&hold.name),
         None => options().open(&hold.name),

@@ -22,7 +22,7 @@ mod table;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use commons::Namespace;
+use commons::{Namespace, OwnerPolicy};
 
 use args::{Arguments, Command};
 use failure::{Failure, Outcome};
@@ -48,17 +48,19 @@ fn run(arguments: Arguments) -> Outcome<ExitCode> {
         Some(directory) => Namespace::at(directory)?,
         None => Namespace::from_env()?,
     };
+    // Looking harms nobody; who changes or holds a segment trusts its owner.
+    let owner = if arguments.any_owner { OwnerPolicy::Any } else { OwnerPolicy::Me };
     match arguments.command {
         Command::Create(create) => manage::create(&namespace, &create)?,
         Command::Ls(ls) => list::list(&namespace, &ls)?,
         Command::Info(info) => info::info(&namespace, &info)?,
         Command::Rm { names } => return manage::remove(&namespace, &names),
         Command::Sweep { dry_run } => manage::sweep(&namespace, dry_run)?,
-        Command::Grow { name, size } => manage::grow(&namespace, &name, size)?,
+        Command::Grow { name, size } => manage::grow(&namespace, owner, &name, size)?,
         Command::Read(range) => bytes::read(&namespace, &range)?,
-        Command::Write(range) => bytes::write(&namespace, &range)?,
+        Command::Write(range) => bytes::write(&namespace, owner, &range)?,
         Command::Dump(range) => dump::dump(&namespace, &range)?,
-        Command::Hold(hold) => return hold::hold(&namespace, &hold),
+        Command::Hold(hold) => return hold::hold(&namespace, owner, &hold),
         Command::Demo { files } => demo::demo(&namespace, &files)?,
         Command::DemoWorker(worker) => demo::worker::work(&namespace, &worker)?,
         Command::Completions { .. } => {}

@@ -46,8 +46,8 @@ pub(crate) fn create(namespace: &Namespace, create: &Create) -> Outcome<()> {
     Ok(())
 }
 
-pub(crate) fn grow(namespace: &Namespace, name: &OsStr, size: u64) -> Outcome<()> {
-    let segment = SegmentOptions::new().namespace(namespace).owner(OwnerPolicy::Any).open(name)?;
+pub(crate) fn grow(namespace: &Namespace, owner: OwnerPolicy, name: &OsStr, size: u64) -> Outcome<()> {
+    let segment = SegmentOptions::new().namespace(namespace).owner(owner).open(name)?;
     Ok(segment.grow(size)?)
 }
 

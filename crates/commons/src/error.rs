@@ -137,8 +137,8 @@ pub enum Error {
 
     /// The filesystem has no room. Orphans have been swept already.
     #[error(
-        "cannot {attempt}: {} are needed and {} of {} are free; {}",
-        Bytes(*wanted), Bytes(*free), Bytes(*total), no_space_advice(attempt, *wanted, *free, *free_files)
+        "cannot {attempt}: {} are needed and {}; {}",
+        Bytes(*wanted), Free(*free, *total), no_space_advice(attempt, *wanted, *free, *free_files)
     )]
     NoSpace {
         /// What was tried.
@@ -147,7 +147,7 @@ pub enum Error {
         wanted: u64,
         /// Bytes that are free there.
         free: u64,
-        /// Bytes that there are in all.
+        /// Bytes that there are in all; 0 if that is not known.
         total: u64,
         /// How many more files can be made, where that is limited.
         free_files: Option<u64>,
@@ -419,6 +419,18 @@ impl fmt::Display for Bytes {
         let power = (self.0.ilog2() / 10) as usize;
         let value = self.0 as f64 / (1_u64 << (10 * power)) as f64;
         write!(f, "{value:.1} {}", UNITS[power - 1])
+    }
+}
+
+/// Prints how much is free, of how much.
+struct Free(u64, u64);
+
+impl fmt::Display for Free {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Free(_, 0) => f.write_str("there is no room for them"),
+            Free(free, total) => write!(f, "{} of {} are free", Bytes(*free), Bytes(*total)),
+        }
     }
 }
 

@@ -61,6 +61,9 @@
 //!
 //! # What this does not cover
 //!
+//! Who may open a segment for reading can lock its gate and keep those who delete or open it waiting until their
+//! patience ends: the file's mode is the boundary of trust.
+//!
 //! Programs that use `shm_unlink` and `shm_open` on the same names without these locks: one that unlinks
 //! and creates anew between compare and unlink loses its new name, and its mappings are not counted as
 //! holders. Forks behind libc's back (raw `clone`, `_Fork`): the slot goes when the first of the two

@@ -19,7 +19,7 @@ pub(crate) fn file_size(wanted: u64) -> Option<u64> {
     let (now, forks) = (process::milliseconds(), process::forks());
     let known = LIMIT.load(Relaxed);
     if wanted <= SMALL && wanted <= known && now < UNTIL.load(Relaxed) && forks == FORKS.load(Relaxed) {
-        return Some(known);
+        return (known != u64::MAX).then_some(known);
     }
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
     LIMIT.store(limit.unwrap_or(u64::MAX), Relaxed);
