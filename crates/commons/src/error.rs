@@ -445,7 +445,7 @@ fn no_space_advice(attempt: &Attempt, wanted: u64, free: u64, free_files: Option
         );
     }
     format!(
-        "delete segments, or enlarge {directory} (mount -o remount,size=…; in a container, --shm-size), or make it sparse"
+        "delete segments, or enlarge {directory} (mount -o remount,size=…; in a container, --shm-size; on hugetlbfs, vm.nr_hugepages), or make it sparse"
     )
 }
 

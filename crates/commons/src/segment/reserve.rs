@@ -80,9 +80,14 @@ pub(crate) fn fill(
     }
     match file::reserve(fd, 0, size, false) {
         // A filesystem that cannot reserve can still be written to.
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(fd, size).map_err(failed)?,
-        other => other.map_err(failed)?,
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(fd, size),
+        other => other,
     }
+    .map_err(|error| {
+        // What was had in part is given back first, so that the error tells what others would find free.
+        let _ = file::set_size(fd, 0);
+        failed(error)
+    })?;
     Ok(size)
 }
 

@@ -95,13 +95,25 @@ pub(crate) struct Filesystem {
 )]
 fn read(statfs: &rustix::fs::StatFs) -> Filesystem {
     let block = statfs.f_bsize as u64;
+    let kind = Kind::from_magic(statfs.f_type as u64 & 0xffff_ffff);
+    let (mut blocks, mut available) = (statfs.f_blocks as u64, statfs.f_bavail as u64);
+    if kind == Kind::Hugetlbfs && blocks == 0 {
+        // Mounted without a size: the pool is the limit.
+        (blocks, available) = (pool("nr", block), pool("free", block));
+    }
     Filesystem {
-        kind: Kind::from_magic(statfs.f_type as u64 & 0xffff_ffff),
+        kind,
         block,
-        total: (statfs.f_blocks as u64).saturating_mul(block),
-        free: (statfs.f_bavail as u64).saturating_mul(block),
+        total: blocks.saturating_mul(block),
+        free: available.saturating_mul(block),
         free_files: (statfs.f_files != 0).then_some(statfs.f_ffree as u64),
     }
+}
+
+/// How many huge pages of that many bytes there are, in all (`nr`) or `free`.
+fn pool(which: &str, block: u64) -> u64 {
+    let path = format!("/sys/kernel/mm/hugepages/hugepages-{}kB/{which}_hugepages", block >> 10);
+    std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 /// The filesystem that `path` lies on.
