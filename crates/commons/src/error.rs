@@ -111,7 +111,7 @@ pub enum Limit {
 ///
 /// Prints on one line what was tried on which segment, why it failed and what one can do. The operating
 /// system's code for it is [`raw_os_error`](Error::raw_os_error).
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The name is taken.
@@ -138,7 +138,7 @@ pub enum Error {
     /// The filesystem has no room. Orphans have been swept already.
     #[error(
         "cannot {attempt}: {} are needed and {}; {}",
-        Bytes(*wanted), Free(*free, *total), no_space_advice(attempt, *wanted, *free, *free_files)
+        Bytes(*wanted), Free(*free, *total), no_space_advice(attempt, *wanted, *free, *total, *free_files)
     )]
     NoSpace {
         /// What was tried.
@@ -354,6 +354,13 @@ pub enum Error {
     },
 }
 
+/// The same line as `Display`: it is what a `main` that returns this error shows.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
 impl Error {
     /// The operating system's code for this error (`errno`), as the underlying call gave it or as a call
     /// would say it: `EEXIST` for [`Exists`](Error::Exists), `ENOSPC` for [`NoSpace`](Error::NoSpace)…
@@ -434,7 +441,7 @@ impl fmt::Display for Free {
     }
 }
 
-fn no_space_advice(attempt: &Attempt, wanted: u64, free: u64, free_files: Option<u64>) -> String {
+fn no_space_advice(attempt: &Attempt, wanted: u64, free: u64, total: u64, free_files: Option<u64>) -> String {
     let Some(directory) = &attempt.directory else {
         return "free some memory, or make it sparse".into();
     };
@@ -444,8 +451,10 @@ fn no_space_advice(attempt: &Attempt, wanted: u64, free: u64, free_files: Option
             "there is no inode left: delete files in {directory}, or remount it with a larger nr_inodes"
         );
     }
+    // Sparse ones are as large as the whole filesystem at most.
+    let or_sparse = if wanted <= total { ", or make it sparse" } else { "" };
     format!(
-        "delete segments, or enlarge {directory} (mount -o remount,size=…; in a container, --shm-size; on hugetlbfs, vm.nr_hugepages), or make it sparse"
+        "delete segments, or enlarge {directory} (mount -o remount,size=…; in a container, --shm-size; on hugetlbfs, vm.nr_hugepages){or_sparse}"
     )
 }
 
@@ -458,7 +467,11 @@ fn limit_advice(limit: &Limit, most: u64, available: u64) -> String {
             directory.display()
         ),
         Limit::Machine => {
-            format!("{} of the machine's {} are available; free some memory", Bytes(available), Bytes(most))
+            format!(
+                "{} of the machine's {} are available; ask for less, or free some memory",
+                Bytes(available),
+                Bytes(most)
+            )
         }
         Limit::FileSize => {
             format!("this process may make files of {} at most; raise 'ulimit -f'", Bytes(most))

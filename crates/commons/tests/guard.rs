@@ -201,3 +201,36 @@ fn where_a_seal_forbids_truncation_a_guard_is_free() {
     segment.grow(2 * SIZE).unwrap();
     assert_eq!(segment.attach().unwrap().len() as u64, 2 * SIZE);
 }
+
+#[test]
+fn a_guarded_attachment_holds_though_all_its_bytes_are_gone() {
+    let private = Private::new();
+    fork(|_| {
+        let (segment, whole) = truncated(&private);
+        let last = segment.attach_with(&commons::AttachOptions::new().range(4096..8192)).unwrap();
+        last.guard().unwrap();
+        drop((segment, whole));
+        truncate(&private);
+        assert!(last.read_at(0, &mut [0]).is_err());
+        assert!(private.namespace.exists("x").unwrap());
+        assert_eq!(private.namespace.sweep().unwrap().segments, 0);
+        drop(last);
+        assert!(private.files().is_empty());
+    })
+    .succeed();
+}
+
+#[test]
+fn a_large_truncation_does_not_run_out_of_mappings() {
+    let private = Private::new();
+    fork(|_| {
+        let segment = private.options().size(300 << 20).sparse(true).create("x").unwrap();
+        let attachment = segment.attach().unwrap();
+        attachment.guard().unwrap();
+        truncate(&private);
+        for page in (1..attachment.len() / 8192).rev().chain(1..attachment.len() / 8192) {
+            assert!(attachment.read_at(page * 8192, &mut [0]).is_err());
+        }
+    })
+    .succeed();
+}

@@ -158,13 +158,35 @@ fn a_process_stopped_in_the_middle_costs_a_bounded_time() {
     ] {
         assert!(matches!(error, Error::Busy { .. }), "{error}");
     }
-    assert!(matches!(options().create("x"), Err(Error::Exists(_))));
+    assert!(matches!(options().create("x"), Err(Error::Busy { .. })), "it is about to go");
     assert!(private.namespace.exists("x").unwrap());
     assert_eq!(private.namespace.sweep().unwrap().segments, 0);
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
     // Killed, it is in nobody's way.
     stopped.kill();
     assert!(options().open_or_create("x").unwrap().was_created());
+    assert!(private.files().is_empty());
+}
+
+#[test]
+fn a_gate_does_not_bring_an_orphan_back_to_life() {
+    let private = Private::new();
+    fork(|_| std::mem::forget(private.options().create("x").unwrap())).succeed();
+    let mut stopped = fork(|line| {
+        let file = std::fs::File::options().read(true).write(true).open(private.path("x")).unwrap();
+        lock(&file, libc::F_WRLCK as _, commons::slot::BASE, 1);
+        line.say();
+        // SAFETY: stops this child.
+        unsafe { libc::raise(libc::SIGSTOP) };
+    });
+    stopped.hear();
+    let options = || private.options().patience(Duration::from_millis(50));
+    assert!(matches!(options().open("x"), Err(Error::Busy { .. })));
+    assert!(matches!(options().open_or_create("x"), Err(Error::Busy { .. })));
+    assert!(matches!(options().read_only(true).open("x"), Err(Error::NotFound(_))));
+    assert!(!private.namespace.exists("x").unwrap());
+    stopped.kill();
+    assert!(matches!(options().open("x"), Err(Error::NotFound(_))));
     assert!(private.files().is_empty());
 }
 

@@ -134,6 +134,62 @@ fn a_fork_holds_what_its_parent_holds() {
     }
 }
 
+/// A fork in one thread copies the process while another opens and leaves: what the child got a whole handle of,
+/// it holds.
+#[test]
+fn a_fork_at_any_moment_holds_what_it_copied() {
+    use std::os::unix::fs::MetadataExt;
+    use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::SeqCst};
+    let private = Private::new();
+    let path = private.path("x");
+    let shown: AtomicPtr<commons::Segment> = AtomicPtr::new(std::ptr::null_mut());
+    let done = AtomicBool::new(false);
+    let (mut held, mut taken) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(SeqCst) {
+                let Ok(segment) = private.options().open_or_create("x") else { continue };
+                let segment = Box::into_raw(Box::new(segment));
+                shown.store(segment, SeqCst);
+                std::thread::yield_now();
+                shown.store(std::ptr::null_mut(), SeqCst);
+                // SAFETY: made above; the child that may still look at it has a copy of its own.
+                drop(unsafe { Box::from_raw(segment) });
+            }
+        });
+        for _ in 0..1500 {
+            let child = fork(|_| {
+                // SAFETY: if it is shown, it was whole when this process was copied, and is never dropped here.
+                let Some(segment) = (unsafe { shown.load(SeqCst).as_ref() }) else { return };
+                // Descriptors are copied before memory: one of an earlier segment may have come with it.
+                if segment.size().is_err() {
+                    return;
+                }
+                let mine = format!("/proc/self/fd/{}", segment.as_fd().as_raw_fd());
+                let mine = std::fs::metadata(mine).unwrap().ino();
+                for _ in 0..20 {
+                    if !std::fs::metadata(&path).is_ok_and(|now| now.ino() == mine) {
+                        // SAFETY: ends the child.
+                        unsafe { libc::_exit(7) };
+                    }
+                    std::thread::sleep(std::time::Duration::from_micros(10));
+                }
+                // SAFETY: ends the child.
+                unsafe { libc::_exit(8) };
+            });
+            match child.status() >> 8 {
+                7 => taken += 1,
+                8 => held += 1,
+                _ => {}
+            }
+        }
+        done.store(true, SeqCst);
+    });
+    assert_eq!(taken, 0, "of {held} that were held");
+    assert!(held > 0);
+    private.namespace.sweep().unwrap();
+}
+
 /// In a forked child, the parent's object: the child's memory is a copy, and ends without dropping it again.
 fn unsafe_copy<T>(object: &T) -> T {
     // SAFETY: only called in a forked child, whose original is never used or dropped.

@@ -5,7 +5,11 @@ use std::ops::{Bound, RangeBounds};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicUsize,
+    Ordering::{Acquire, Relaxed, SeqCst},
+    fence,
+};
 
 use super::handle::Segment;
 use super::protocol::Hold;
@@ -87,8 +91,8 @@ impl AttachOptions {
     ///
     /// # Safety
     ///
-    /// When the options are used, nothing may still use what is mapped in the range: not Rust objects, not
-    /// code, not a thread's stack.
+    /// Each time the options are used, nothing may still use what is mapped in the range: not Rust objects, not
+    /// code, not a thread's stack. Detaching unmaps the range, whoever has mapped something there by then.
     #[doc(alias = "MAP_FIXED")]
     #[doc(alias = "SHM_REMAP")]
     pub unsafe fn at_replacing(mut self, address: usize) -> AttachOptions {
@@ -195,7 +199,7 @@ impl Attachment {
     pub(crate) fn plain(segment: &Segment) -> Option<Attachment> {
         let (fd, len, writable) = segment.plainly()?;
         let page = map::page_size();
-        let mapped = len.checked_next_multiple_of(page)?;
+        let mapped = len.checked_next_multiple_of(page).filter(|mapped| *mapped <= map::LONGEST)?;
         let request = Request { len: mapped, offset: 0, writable, place: Where::Anywhere };
         // SAFETY: nothing is replaced.
         let base = unsafe { map::map(fd, request) }.ok()?;
@@ -266,7 +270,7 @@ impl Attachment {
         let len = usize::try_from(end - options.start).map_err(|_| too_large())?;
         let mapped =
             len.max(options.reserve).checked_add(lead).and_then(|sum| sum.checked_next_multiple_of(page));
-        let mapped = mapped.ok_or_else(too_large)?;
+        let mapped = mapped.filter(|mapped| *mapped <= map::LONGEST).ok_or_else(too_large)?;
         let place = match options.place {
             Place::Anywhere if options.huge_pages && mapped >= HUGE => Where::Aligned(HUGE.max(page)),
             Place::Anywhere => Where::Anywhere,
@@ -383,7 +387,8 @@ impl Attachment {
 
     /// Turns a truncation of the segment by a foreign program from a `SIGBUS` into an error.
     ///
-    /// Bytes that are gone read as zeros from then on, what is written to them is lost, and
+    /// Bytes that are gone read as zeros from then on (after many faults, all that lie behind the last one do),
+    /// what is written to them is lost, and
     /// [`check`](Attachment::check), [`read_at`](Attachment::read_at) and [`write_at`](Attachment::write_at)
     /// say [`Error::Truncated`]. The same for a page of a [sparse](crate::SegmentOptions::sparse)
     /// segment for which there is no room. Free where a seal makes that impossible
@@ -413,10 +418,23 @@ impl Attachment {
     /// [`Error::Truncated`].
     #[inline]
     pub fn check(&self) -> Result<()> {
+        // What was read before is ordered before this: the handler marks the range before it puts zeros there,
+        // so that who has read those finds the mark.
+        fence(Acquire);
         match self.guard.state() {
             Some(true) => Err(Error::Truncated(self.attempt("use"))),
             _ => Ok(()),
         }
+    }
+
+    /// The same after writing.
+    #[inline]
+    pub(crate) fn check_written(&self) -> Result<()> {
+        if self.guard.state().is_some() {
+            // A store and the load behind it are ordered by nothing less.
+            fence(SeqCst);
+        }
+        self.check()
     }
 
     /// Takes in bytes that [`grow`](Segment::grow) added since, as far as address space was

@@ -17,7 +17,7 @@ use super::entry::Info;
 use super::holders::{self, Holders};
 use super::name::Name;
 use super::namespace::Namespace;
-use super::options::{Lifetime, OwnerPolicy, SegmentOptions};
+use super::options::{Lifetime, MOST, OwnerPolicy, SegmentOptions, TOO_LARGE};
 use super::protocol::{self, Held, Hold, Manner, Patience, Place};
 use super::reserve::{self, Plan};
 use super::slot::{GROWING, Slot};
@@ -350,7 +350,10 @@ impl Segment {
                 return Err(Error::Busy { attempt: self.attempt(verb), waited: SegmentOptions::PATIENCE });
             }
         }
-        self.grow_locked(own.as_fd(), size)
+        let done = self.grow_locked(own.as_fd(), size);
+        // Before closing: a child that is forked this moment keeps a copy of the descriptor.
+        let _ = lock::unlock(own.as_fd(), GROWING);
+        done
     }
 
     fn grow_locked(&self, fd: BorrowedFd<'_>, size: u64) -> Result<()> {
@@ -367,7 +370,10 @@ impl Segment {
             block: filesystem.block,
         };
         let (old, new) = (stat.size, plan.rounded());
-        if size < old && new < old {
+        if size > MOST {
+            return Err(Error::BadOption { attempt: attempt(), why: TOO_LARGE });
+        }
+        if new < old {
             return Err(Error::Shrink { attempt: attempt(), size: old, wanted: size });
         }
         if new == old {
@@ -425,16 +431,18 @@ impl Segment {
         };
         // The gate keeps out other descriptions only: if another thread, or a forked child, may be deleting
         // through this one as well, go through a new one.
-        let alone = !hold.forked() && !self.deleting.swap(true, Acquire);
+        let through = |fd: BorrowedFd<'_>| protocol::delete_file_patiently(&hold.place, fd, self.identity);
+        let alone = !self.is_read_only() && !hold.forked() && !self.deleting.swap(true, Acquire);
         let deleted = if alone {
-            let deleted = protocol::delete_file_patiently(&hold.place, self.fd(verb)?, self.identity);
+            let deleted = through(self.fd(verb)?);
             self.deleting.store(false, Release);
             deleted
         } else {
-            match file::open(hold.place.path(), Access::ReadWrite) {
-                Ok(own) => protocol::delete_file_patiently(&hold.place, own.as_fd(), self.identity),
-                Err(error) => Err(self.error(verb, error)),
-            }
+            let own = match file::open(hold.place.path(), Access::ReadWrite) {
+                Err(Errno::ACCESS) => file::open(hold.place.path(), Access::ReadOnly),
+                other => other,
+            };
+            through(own.map_err(|error| self.error(verb, error))?.as_fd())
         };
         if deleted? { Ok(()) } else { Err(Error::NotFound(self.attempt(verb))) }
     }
@@ -557,12 +565,12 @@ impl Segment {
     /// The same segment through another description that is open for reading only, with a slot of its own.
     pub(crate) fn read_only_twin(&self, verb: &'static str) -> Result<(OwnedFd, Option<Hold>)> {
         let fail = |error| self.error(verb, error);
+        let forks = process::forks();
         let fd = file::reopen(self.fd(verb)?, Access::ReadOnly).map_err(fail)?;
         if file::stat(fd.as_fd()).map_err(fail)?.identity != self.identity {
             return Err(Error::HandleClosed(self.attempt(verb)));
         }
         let Some(hold) = &self.hold else { return Ok((fd, None)) };
-        let forks = process::forks();
         let slot = Slot::next();
         // This handle's own slot keeps out whoever wants the whole range, so that this cannot be refused.
         if !lock::try_read(fd.as_fd(), slot.range()).map_err(fail)? {

@@ -246,7 +246,7 @@ impl<'i> SegmentOptions<'i> {
     #[doc(alias = "O_EXCL")]
     pub fn create(&self, name: impl AsRef<OsStr>) -> Result<Segment> {
         let place = self.place(name)?;
-        self.check(&|| place.attempt("create"))?;
+        self.check(true, &|| place.attempt("create"))?;
         // For a large one it is worth a call to find out before its memory is reserved.
         if self.size > Some(1 << 16) && file::stat_path(place.path()).is_ok() {
             protocol::make_way(&place)?;
@@ -300,7 +300,7 @@ impl<'i> SegmentOptions<'i> {
     pub fn open_or_create(&self, name: impl AsRef<OsStr>) -> Result<Segment> {
         let verb = "open or create";
         let place = self.place(name)?;
-        self.check(&|| place.attempt(verb))?;
+        self.check(true, &|| place.attempt(verb))?;
         let mut hold = Hold::of(place);
         let mut prepared = None;
         let mut patience = Patience::new(self.patience);
@@ -375,7 +375,7 @@ impl<'i> SegmentOptions<'i> {
     #[doc(alias = "memfd_create")]
     pub fn anonymous(&self, label: &str) -> Result<Segment> {
         let attempt = || Attempt::anonymous("create");
-        let size = self.check(&attempt)?;
+        let size = self.check(false, &attempt)?;
         let os = |error: Errno| Error::Os { attempt: attempt(), source: error.into() };
         let mut label = CString::new(label).map_err(|_| Error::BadOption {
             attempt: attempt(),
@@ -384,7 +384,7 @@ impl<'i> SegmentOptions<'i> {
         if label.as_bytes().len() > 249 {
             label = CString::new(&label.as_bytes()[..249]).unwrap_or_default();
         }
-        let fd = file::create_memory(&label).map_err(os)?;
+        let fd = file::create_memory(&label, self.mode & 0o111 != 0).map_err(os)?;
         file::set_mode(fd.as_fd(), self.mode).map_err(os)?;
         let no_space =
             || Error::NoSpace { attempt: attempt(), wanted: size, free: 0, total: 0, free_files: None };
@@ -416,12 +416,12 @@ impl<'i> SegmentOptions<'i> {
     }
 
     /// The size of a new segment, if these options can make one.
-    fn check(&self, attempt: &dyn Fn() -> Box<Attempt>) -> Result<u64> {
+    fn check(&self, named: bool, attempt: &dyn Fn() -> Box<Attempt>) -> Result<u64> {
         let bad = |why| Err(Error::BadOption { attempt: attempt(), why });
         if self.mode > 0o777 {
             return bad("a mode has the bits 0o777 at most");
         }
-        if self.lifetime == Lifetime::UntilLastDetach && self.mode & 0o600 != 0o600 {
+        if named && self.lifetime == Lifetime::UntilLastDetach && self.mode & 0o600 != 0o600 {
             return bad(
                 "with Lifetime::UntilLastDetach the mode must let the owner read and write (0o600), or the last holder could not delete it",
             );
@@ -431,9 +431,7 @@ impl<'i> SegmentOptions<'i> {
         }
         match self.size {
             None | Some(0) => bad("a new segment needs a size of at least one byte"),
-            Some(size) if size > MOST => {
-                bad("no segment can have that many bytes; 2^60 is far beyond any machine")
-            }
+            Some(size) if size > MOST => bad(TOO_LARGE),
             Some(size) => Ok(size),
         }
     }
@@ -452,7 +450,11 @@ impl<'i> SegmentOptions<'i> {
 
     fn prepare_once(&self, place: &Place) -> Result<Unpublished> {
         let attempt = || place.attempt("create");
-        let mut unpublished = Unpublished::new(place, self.mode, self.lifetime, self.means)?;
+        let made = Unpublished::new(place, self.mode, self.lifetime, self.means);
+        let mut unpublished = made.map_err(|error| match error {
+            Error::NoSpace { .. } => place.namespace.no_space(attempt(), self.size.unwrap_or(0)),
+            error => error,
+        })?;
         let (kind, block) =
             place.namespace.kind_and_block(unpublished.stat().identity.device, unpublished.fd());
         let size = self.size.unwrap_or(0);
@@ -478,7 +480,9 @@ impl<'i> SegmentOptions<'i> {
 }
 
 /// Bytes that a segment has at most: locks lie above.
-const MOST: u64 = (1 << 60) - (1 << 30);
+pub(crate) const MOST: u64 = (1 << 60) - (1 << 30);
+
+pub(crate) const TOO_LARGE: &str = "no segment can have that many bytes; 2^60 is far beyond any machine";
 
 #[cfg(test)]
 mod tests {

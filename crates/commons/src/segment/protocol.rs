@@ -37,8 +37,8 @@
 //! **What nobody holds does not stay.** Of those who leave, take the one that gives back its slot last. Its
 //! attempt at *whole* comes after every slot was given back, so it is refused only by (a) an opener, which
 //! then is a holder and will leave in turn (every path out of here that took a slot leaves properly), (b)
-//! somebody with *gate* or *whole*, who is about to remove the name, or (c) somebody who gives up
-//! because the name is gone already. The slot has to go first: of two that try while they still hold theirs,
+//! somebody with *gate* or *whole*, who is about to remove the name; whether they may, this one waits to see,
+//! for a little; or (c) somebody who gives up because the name is gone already. The slot has to go first: of two that try while they still hold theirs,
 //! both would be refused. (A creator tries once with its slot still held, which saves a call when it is alone;
 //! refused, it gives the slot back and tries again.)
 //!
@@ -49,6 +49,8 @@
 //!
 //! **Nobody waits for ever.** All locks are tried, never waited for; starting again backs off and ends in
 //! [`Error::Busy`] after the caller's patience. Only a process that is stopped between two steps can cause it.
+//!
+//! **Gate and slots are asked about apart**: a gate alone holds nothing, and does not make an orphan live.
 //!
 //! **After a fork** the description, and with it the slot, belongs to both processes: giving the slot
 //! back would take it from the other one too. Who has forked since it opened only closes and unmaps, so
@@ -67,9 +69,11 @@
 //! Programs that use `shm_unlink` and `shm_open` on the same names without these locks: one that unlinks
 //! and creates anew between compare and unlink loses its new name, and its mappings are not counted as
 //! holders. Forks behind libc's back (raw `clone`, `_Fork`): the slot goes when the first of the two
-//! leaves. A fork in one thread while another leaves, or a reader of `/proc/PID/maps` at that instant, can
-//! keep the kernel from dropping the last reference in time: then an orphan stays until it is opened, created
-//! or swept. (For a program that another thread is just starting, `posix_spawn`, leaving waits a little.)
+//! leaves. Leaving without a handle opens the name anew; where that fails (no descriptor left, another root
+//! directory or user than before), or where the last holder may not unlink (another user's segment in a sticky
+//! directory), an orphan is left to whoever may. So it is if another process has a copy of the description just
+//! then: a child that was forked and is about to `exec` or exit (leaving waits for it, 2 ms; for one of
+//! `posix_spawn`, 50 ms), or a reader of `/proc/PID/maps`. Orphans stay until they are opened, created or swept.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fmt;
@@ -81,7 +85,7 @@ use std::time::{Duration, Instant};
 use super::name::Name;
 use super::namespace::Namespace;
 use super::options::{Lifetime, OwnerPolicy, SegmentOptions};
-use super::slot::{GATE, Slot, WHOLE};
+use super::slot::{GATE, SLOTS, Slot, WHOLE};
 use crate::error::{Attempt, Error, NotASegment, Result};
 use crate::sys::file::{self, Access, Identity, Kind, Stat};
 use crate::sys::{Errno, lock, process};
@@ -207,8 +211,12 @@ impl Patience {
     }
 }
 
-/// How long to wait for a program that another thread is starting.
-const SPAWNING: Duration = Duration::from_millis(50);
+/// How long who leaves waits for a program that another thread is starting, or for another remover.
+const WAITING: Duration = Duration::from_millis(50);
+
+/// How long who leaves waits after a fork, in case that the child is just about to `exec`; it may as well mean
+/// to hold the segment.
+const FORKED: Duration = Duration::from_millis(2);
 
 /// One open file description that holds a segment: what a handle and its attachments share.
 #[derive(Debug)]
@@ -218,7 +226,7 @@ pub(crate) struct Hold {
     pub(crate) slot: Slot,
     lifetime: Lifetime,
     access: Access,
-    /// How many forks there had been when the slot was taken.
+    /// How many forks there had been before the file was opened.
     forks: u64,
     created: bool,
 }
@@ -249,14 +257,11 @@ impl Hold {
             drop(fd);
             return self.leave();
         }
-        let whole = || lock::try_write(fd.as_fd(), WHOLE).unwrap_or(false);
-        if self.created && whole() {
-            return self.remove_name();
+        if self.created && lock::try_write(fd.as_fd(), WHOLE).unwrap_or(false) {
+            return self.remove_name(fd.as_fd());
         }
-        // Asking costs less than trying in vain, and mostly others remain.
-        let others = || lock::conflict(fd.as_fd(), WHOLE).is_ok_and(|lock| lock.is_some());
-        if lock::unlock_all(fd.as_fd()).is_ok() && !others() && whole() {
-            self.remove_name();
+        if lock::unlock_all(fd.as_fd()).is_ok() {
+            self.remove_if_last(fd.as_fd());
         }
     }
 
@@ -269,16 +274,28 @@ impl Hold {
         if !is_same(fd.as_fd(), self.identity) {
             return;
         }
-        let mut patience = Patience::new(SPAWNING);
+        self.remove_if_last(fd.as_fd());
+    }
+
+    /// Removes the name if nobody holds the segment; this holder's slot is given back already.
+    fn remove_if_last(&self, fd: BorrowedFd<'_>) {
+        let mut patience = Patience::new(if self.forked() { FORKED } else { WAITING });
         loop {
-            if lock::try_write(fd.as_fd(), WHOLE).unwrap_or(false) {
-                return self.remove_name();
+            // Asking costs less than trying in vain, and mostly others remain.
+            match present(fd) {
+                // Our own slot: another thread is starting a program, and until that runs, its process has a copy
+                // of the descriptor; or it has forked.
+                Ok(Present::Holder(slot)) if slot == self.slot => {}
+                Ok(Present::Holder(_)) | Err(_) => return,
+                Ok(Present::Nobody) => match lock::try_write(fd, WHOLE) {
+                    Ok(true) => return self.remove_name(fd),
+                    Ok(false) => {} // somebody came, or has the gate
+                    Err(_) => return,
+                },
+                // Who is removing the name may find that it may not: then it is still for us to do.
+                Ok(Present::Remover) => {}
             }
-            // Our own slot is still taken, though no fork is known of: another thread is starting a program,
-            // and until that runs, its process has a copy of the descriptor.
-            let spawning = !self.forked()
-                && lock::conflict(fd.as_fd(), self.slot.range()).is_ok_and(|lock| lock.is_some());
-            if !(spawning && patience.pause()) {
+            if !patience.pause() {
                 return;
             }
         }
@@ -293,7 +310,7 @@ impl Hold {
     /// Whether another process may share the description by now.
     #[inline]
     pub(crate) fn forked(&self) -> bool {
-        self.forks != process::forks()
+        self.forks == process::FORKING || self.forks != process::forks()
     }
 
     #[inline]
@@ -306,11 +323,41 @@ impl Hold {
         self.lifetime
     }
 
-    fn remove_name(&self) {
+    /// Removes the name, with the whole range locked.
+    fn remove_name(&self, fd: BorrowedFd<'_>) {
         let removed = remove_name(&self.place, self.identity, Why::Lifetime);
         trace!(name = %self.place.name(), ?removed, "last one out");
-        let _ = removed;
+        if removed.is_err() {
+            unlock_failed(fd);
+        }
     }
+}
+
+/// Gives a lock back that did not serve. Closing would do, but for a child that is forked this moment and keeps
+/// a copy of the descriptor.
+#[cold]
+fn unlock_failed(fd: BorrowedFd<'_>) {
+    let _ = lock::unlock_all(fd);
+}
+
+/// Who has locked a file, other than through this description.
+enum Present {
+    /// Nobody; or somebody with the gate alone.
+    Nobody,
+    /// A holder, among others perhaps.
+    Holder(Slot),
+    /// Somebody with the whole range.
+    Remover,
+}
+
+fn present(fd: BorrowedFd<'_>) -> Result<Present, Errno> {
+    Ok(match lock::conflict(fd, SLOTS)? {
+        None => Present::Nobody,
+        Some(lock) => match Slot::from_offset(lock.start) {
+            Some(slot) if lock.len == 1 => Present::Holder(slot),
+            _ => Present::Remover,
+        },
+    })
 }
 
 fn is_same(fd: BorrowedFd<'_>, identity: Identity) -> bool {
@@ -367,6 +414,8 @@ pub(crate) enum Step {
 pub(crate) fn try_open(mut hold: Arc<Hold>, manner: Manner) -> Result<Step> {
     let Manner { access, verb, .. } = manner;
     let place = &hold.place;
+    // Before the file is opened: a fork that is under way then, or begins later, may share what is opened.
+    let forks = process::forks();
     let fd = match file::open(place.path(), access) {
         Ok(fd) => fd,
         Err(Errno::NOENT) => return Ok(Step::Absent(hold)),
@@ -383,17 +432,18 @@ pub(crate) fn try_open(mut hold: Arc<Hold>, manner: Manner) -> Result<Step> {
     if lifetime == Lifetime::UntilLastDetach {
         place.namespace.check_lifetime(place, verb, stat.identity.device, fd.as_fd())?;
         // Asking costs less than trying in vain, and mostly somebody lives.
-        if lock::conflict(fd.as_fd(), WHOLE).map_err(fail)?.is_none() {
-            if access == Access::ReadOnly {
-                return Ok(Step::Absent(hold));
+        match present(fd.as_fd()).map_err(fail)? {
+            Present::Holder(_) => {}
+            Present::Remover => return Ok(Step::Again(hold)),
+            Present::Nobody if access == Access::ReadOnly => return Ok(Step::Absent(hold)),
+            Present::Nobody => {
+                if lock::try_write(fd.as_fd(), WHOLE).map_err(fail)? {
+                    remove_orphan(place, verb, fd.as_fd(), &stat)?;
+                }
+                return Ok(Step::Again(hold));
             }
-            if lock::try_write(fd.as_fd(), WHOLE).map_err(fail)? {
-                remove_orphan(place, verb, &stat)?;
-            }
-            return Ok(Step::Again(hold));
         }
     }
-    let forks = process::forks();
     let slot = Slot::next();
     if !lock::try_read(fd.as_fd(), slot.range()).map_err(fail)? {
         return Ok(Step::Again(hold));
@@ -422,9 +472,12 @@ pub(crate) fn try_open(mut hold: Arc<Hold>, manner: Manner) -> Result<Step> {
     }
 }
 
-fn remove_orphan(place: &Place, verb: &'static str, stat: &Stat) -> Result<()> {
+fn remove_orphan(place: &Place, verb: &'static str, fd: BorrowedFd<'_>, stat: &Stat) -> Result<()> {
     let removed = remove_name(place, stat.identity, Why::Lifetime);
     trace!(name = %place.name(), ?removed, "orphan");
+    if removed.is_err() {
+        unlock_failed(fd);
+    }
     match removed {
         Ok(_) => Ok(()),
         Err(Errno::PERM | Errno::ACCESS) => {
@@ -533,9 +586,15 @@ impl Unpublished {
     pub(crate) fn new(place: &Place, mode: u32, lifetime: Lifetime, means: Means) -> Result<Unpublished> {
         let fail = |error| match error {
             Errno::NOSPC | Errno::DQUOT => place.namespace.no_space(place.attempt("create"), 0),
+            Errno::NOENT => Error::Unsupported {
+                attempt: place.attempt("create"),
+                filesystem: place.namespace.filesystem_name(),
+                why: "lets no file be made here; does the directory still exist?",
+            },
             error => place.error("create", error),
         };
         let full = mode | lifetime.mark();
+        let forks = process::forks();
         let (fd, temporary) = match means {
             Means::Link => match file::create_nameless(place.namespace.c_directory(), full) {
                 Ok(fd) => (fd, Temporary(None)),
@@ -544,9 +603,9 @@ impl Unpublished {
                 }
                 Err(error) => return Err(fail(error)),
             },
-            Means::Rename => create_temporary(place, full).map_err(fail)?,
+            // For nobody else, until it is complete.
+            Means::Rename => create_temporary(place, 0o600).map_err(fail)?,
         };
-        let forks = process::forks();
         let slot = Slot::next();
         let taken = lock::try_read(fd.as_fd(), slot.range()).map_err(fail)?;
         let mut stat = file::stat(fd.as_fd()).map_err(fail)?;
@@ -554,11 +613,11 @@ impl Unpublished {
             // A sweep found the temporary name before its slot was taken.
             return Self::new(place, mode, lifetime, means);
         }
-        if stat.mode != full {
+        if temporary.0.is_none() && stat.mode != full {
             // The umask took something away.
             file::set_mode(fd.as_fd(), full).map_err(fail)?;
-            stat.mode = full;
         }
+        stat.mode = full;
         let identity = stat.identity;
         if lifetime == Lifetime::UntilLastDetach {
             place.namespace.check_lifetime(place, "create", identity.device, fd.as_fd())?;
@@ -594,7 +653,8 @@ impl Unpublished {
         let place = &self.held.hold.place;
         let done = match &self.temporary.0 {
             None => file::link(self.held.fd.as_fd(), place.path()),
-            Some(temporary) => file::rename_new(temporary, place.path()),
+            Some(temporary) => file::set_mode(self.held.fd.as_fd(), self.held.stat.mode)
+                .and_then(|()| file::rename_new(temporary, place.path())),
         };
         match done {
             Ok(()) => {
@@ -632,10 +692,12 @@ pub(crate) fn make_way(place: &Place) -> Result<()> {
     let fd = match file::open(place.path(), Access::ReadWrite) {
         Ok(fd) => fd,
         Err(Errno::NOENT) => return Ok(()),
-        Err(error) => {
+        Err(code) => {
             let manner = Manner { access: Access::ReadWrite, owner: OwnerPolicy::Any, size: 0, verb };
-            let error = why_not_open(place, manner, error);
-            return Err(if matches!(error, Error::NotASegment { .. }) { error } else { exists() });
+            return Err(match why_not_open(place, manner, code) {
+                Error::PermissionDenied { .. } => exists(),
+                error => error,
+            });
         }
     };
     let stat = file::stat(fd.as_fd()).map_err(|error| place.error(verb, error))?;
@@ -645,8 +707,19 @@ pub(crate) fn make_way(place: &Place) -> Result<()> {
     if stat.names == 0 {
         return Ok(());
     }
-    let orphaned = stat.is_sticky() && lock::try_write(fd.as_fd(), WHOLE).unwrap_or(false);
-    if orphaned { remove_orphan(place, verb, &stat) } else { Err(exists()) }
+    if !stat.is_sticky() {
+        return Err(exists());
+    }
+    let fail = |error| place.error(verb, error);
+    match present(fd.as_fd()).map_err(fail)? {
+        Present::Holder(_) => Err(exists()),
+        // It is about to go, or about to stay: the caller tries again.
+        Present::Remover => Ok(()),
+        Present::Nobody if lock::try_write(fd.as_fd(), WHOLE).map_err(fail)? => {
+            remove_orphan(place, verb, fd.as_fd(), &stat)
+        }
+        Present::Nobody => Ok(()),
+    }
 }
 
 /// Deletes whatever segment has that name.
@@ -689,11 +762,13 @@ pub(crate) fn delete_file(
     identity: Identity,
 ) -> Result<Option<bool>, Errno> {
     let gate = match lock::try_write(fd, GATE) {
-        // Not open for writing: a shared lock keeps out all who remove it because nobody holds it.
-        Err(Errno::BADF) => lock::try_read(fd, GATE)?,
+        // Not open for writing: a shared lock keeps out all who have it exclusively, and whoever else has it
+        // shared shows.
+        Err(Errno::BADF) => lock::try_read(fd, GATE)? && lock::conflict(fd, GATE)?.is_none(),
         other => other?,
     };
     if !gate {
+        lock::unlock(fd, GATE)?;
         return Ok(None);
     }
     let removed = remove_name(place, identity, Why::Request);
@@ -716,7 +791,9 @@ pub(crate) fn delete_file_patiently(place: &Place, fd: BorrowedFd<'_>, identity:
     }
 }
 
-/// Deletes a segment whose mode keeps even its owner from opening it. The directory's mode decides.
+/// Deletes a segment whose mode keeps even its owner from opening it, so without the gate. The directory's mode
+/// decides. Should the name come to mean another segment in between, that one is deleted: as if the caller had
+/// asked a moment later.
 fn delete_unopened(place: &Place) -> Result<()> {
     let fail = |error| place.error("delete", error);
     let stat = file::stat_path(place.path()).map_err(fail)?;
@@ -762,14 +839,18 @@ pub(crate) fn sweep(place: &Place, dry: bool) -> Result<Swept> {
         return Ok(Swept::Kept);
     }
     if dry {
-        let free = lock::conflict(fd.as_fd(), WHOLE).map_err(fail)?.is_none();
-        return Ok(if free { Swept::Orphan(stat) } else { Swept::Kept });
+        let nobody = matches!(present(fd.as_fd()).map_err(fail)?, Present::Nobody);
+        return Ok(if nobody { Swept::Orphan(stat) } else { Swept::Kept });
     }
     if !lock::try_write(fd.as_fd(), WHOLE).map_err(fail)? {
         return Ok(Swept::Kept);
     }
     let why = if stat.is_sticky() { Why::Lifetime } else { Why::Request };
-    match remove_name(place, stat.identity, why) {
+    let removed = remove_name(place, stat.identity, why);
+    if removed.is_err() {
+        unlock_failed(fd.as_fd());
+    }
+    match removed {
         Ok(true) => Ok(Swept::Orphan(stat)),
         Ok(false) => Ok(Swept::Kept),
         Err(Errno::PERM | Errno::ACCESS) => {

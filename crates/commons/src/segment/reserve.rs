@@ -22,7 +22,7 @@ impl Plan {
     /// The size that the file can have: whole huge pages on hugetlbfs.
     pub(crate) fn rounded(self) -> u64 {
         if self.kind == filesystem::Kind::Hugetlbfs {
-            self.size.next_multiple_of(self.block.max(1))
+            self.size.checked_next_multiple_of(self.block.max(1)).unwrap_or(u64::MAX)
         } else {
             self.size
         }
@@ -136,14 +136,17 @@ pub(crate) fn with_bytes(
     let too_large =
         || Error::BadOption { attempt: attempt(), why: "it does not fit into this process's address space" };
     let size = usize::try_from(size).map_err(|_| too_large())?;
-    let len = size.checked_next_multiple_of(map::page_size()).ok_or_else(too_large)?;
+    let len = size
+        .checked_next_multiple_of(map::page_size())
+        .filter(|len| *len <= map::LONGEST)
+        .ok_or_else(too_large)?;
     let request = Request { len, offset: 0, writable: true, place: Where::Anywhere };
     // SAFETY: nothing is replaced.
     let address = unsafe { map::map(fd, request) }
         .map_err(|error| Error::Os { attempt: attempt(), source: error.into() })?;
     let _unmap = Unmap(address, len);
-    // SAFETY: `size` bytes are mapped, readable and writable, until `_unmap` goes. The file has no name and its
-    // descriptor was handed to nobody, so that no other process and no other code of this one has access: the
+    // SAFETY: `size` bytes are mapped, readable and writable, until `_unmap` goes. The file's descriptor was handed
+    // to nobody, and it has no name, or one that Commons never opens and whose mode keeps out other users: so the
     // slice is the only way to these bytes while it lives.
     use_bytes(unsafe { std::slice::from_raw_parts_mut(address.as_ptr(), size) })
 }

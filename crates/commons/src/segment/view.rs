@@ -31,6 +31,9 @@ impl Attachment {
     /// The bytes as atomic integers, in this machine's byte order; bytes at the end that fill none are left
     /// out.
     ///
+    /// All who access the same bytes at the same time should do so in integers of the same size: an access of
+    /// another size may see half of one.
+    ///
     /// ```
     /// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
     /// # let name = format!("doc-atomics-{}", std::process::id());
@@ -105,7 +108,7 @@ impl Attachment {
         }
         // SAFETY: `range` made sure that the bytes are within the attachment, which is mapped and writable.
         unsafe { copy_in(bytes, to) };
-        self.check()
+        self.check_written()
     }
 
     /// Where these bytes are, if they are within the attachment.

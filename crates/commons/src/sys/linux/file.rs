@@ -181,7 +181,7 @@ pub(crate) fn reserve(fd: BorrowedFd<'_>, from: u64, len: u64, keep_size: bool) 
         let now = piece.min(len - done);
         match rustix::fs::fallocate(fd, flags, from + done, now) {
             Ok(()) => done += now,
-            Err(Errno::INTR) => piece = (piece / 2).next_multiple_of(2 << 20).min(piece),
+            Err(Errno::INTR) => piece = (piece / 2).max(4096).min(piece),
             Err(error) => return Err(error),
         }
     }
@@ -194,9 +194,14 @@ pub(crate) fn write_at(fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Result<
 }
 
 /// An anonymous file in memory, which can be sealed. `label` shows in `/proc`, for people only.
-pub(crate) fn create_memory(label: &CStr) -> Result<OwnedFd> {
+///
+/// If it is not to be `executable`, that is sealed too.
+pub(crate) fn create_memory(label: &CStr, executable: bool) -> Result<OwnedFd> {
     use rustix::fs::MemfdFlags;
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    if executable {
+        return rustix::fs::memfd_create(label, flags);
+    }
     match rustix::fs::memfd_create(label, flags | MemfdFlags::NOEXEC_SEAL) {
         Err(Errno::INVAL) => rustix::fs::memfd_create(label, flags),
         other => other,

@@ -25,6 +25,9 @@ pub(crate) fn page_size() -> usize {
     }
 }
 
+/// Bytes that a mapping has at most: no object of Rust's is larger.
+pub(crate) const LONGEST: usize = isize::MAX as usize;
+
 /// Where a mapping goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Where {
@@ -105,6 +108,18 @@ fn find_aligned(len: usize, alignment: usize) -> Result<Option<usize>> {
 pub(crate) unsafe fn unmap(address: NonNull<u8>, len: usize) -> Result<()> {
     // SAFETY: as the caller promises.
     unsafe { rustix::mm::munmap(address.as_ptr().cast(), len) }
+}
+
+/// One more mapping of the page at `address`, which nothing can be read or written through: it keeps what the
+/// mapping's file description keeps.
+pub(crate) fn anchor(address: NonNull<u8>, page: usize) -> Result<NonNull<u8>> {
+    let flags = rustix::mm::MremapFlags::MAYMOVE;
+    // SAFETY: an old size of 0 leaves a shared mapping as it is and maps the same page again elsewhere, see
+    // mremap(2).
+    let twin = unsafe { rustix::mm::mremap(address.as_ptr().cast(), 0, page, flags)? };
+    // SAFETY: made just now, and nobody knows of it.
+    unsafe { rustix::mm::mprotect(twin, page, rustix::mm::MprotectFlags::empty())? };
+    NonNull::new(twin.cast()).ok_or(Errno::INVAL)
 }
 
 /// Brings every page into memory and into the page table now; `EFAULT` where there is no room for one.

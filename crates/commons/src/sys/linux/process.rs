@@ -1,37 +1,71 @@
 //! This process: its id, its pid namespace, whether it forked, who it runs as.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 
-/// How often this process, or one that it was forked from, has forked since the library came to life.
+/// How often a fork began or ended, in this process and those that it was forked from.
 static FORKS: AtomicU64 = AtomicU64::new(0);
+/// How many forks are under way: begun, and the process perhaps copied already, or not yet.
+static UNDER_WAY: AtomicU32 = AtomicU32::new(0);
 /// This process's id, or 0 when it has not been asked for since the last fork.
 static PID: AtomicU32 = AtomicU32::new(0);
 /// The inode of the pid namespace, or 0 when it has not been asked for since the last fork.
 static NAMESPACE: AtomicU64 = AtomicU64::new(0);
 
 extern "C" fn before_fork() {
-    FORKS.fetch_add(1, Relaxed);
+    UNDER_WAY.fetch_add(1, SeqCst);
+    FORKS.fetch_add(1, SeqCst);
+}
+
+extern "C" fn in_parent() {
+    FORKS.fetch_add(1, SeqCst);
+    // Not below zero, should a C library call this for a fork that it did not announce.
+    let _ = UNDER_WAY.fetch_update(SeqCst, SeqCst, |forks| forks.checked_sub(1));
 }
 
 extern "C" fn in_child() {
+    FORKS.fetch_add(1, SeqCst);
+    UNDER_WAY.store(0, SeqCst);
     PID.store(0, Relaxed);
     NAMESPACE.store(0, Relaxed);
 }
 
-/// How many forks there have been. Two equal answers mean: no `fork` of libc's began in between.
+/// Whether the handlers are registered.
+static WATCHING: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn watch_forks() {
+    // SAFETY: the handlers only change atomics, which is fine in any thread and after a fork.
+    unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) };
+    WATCHING.store(true, Relaxed);
+}
+
+/// Runs as the program, or the library that holds this code, is loaded: so that no fork can already be under
+/// way when a segment is first used.
+///
+/// The section holds addresses of functions of this type, to be called once each.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static AT_LOAD: extern "C" fn() = watch_forks;
+
+/// What [`forks`] says while a fork is under way: equal to no later answer.
+pub(crate) const FORKING: u64 = u64::MAX;
+
+/// How many forks there have been; [`FORKING`] if one is under way. Two equal answers, other than that, mean:
+/// no `fork` of libc's began or ended in between, so that nothing had since the first is shared with a child.
 ///
 /// A fork behind libc's back (raw `clone`, `_Fork`) is not seen.
 #[inline]
 pub(crate) fn forks() -> u64 {
-    static WATCHING: AtomicBool = AtomicBool::new(false);
     if !WATCHING.load(Relaxed) {
-        // Two threads may both do this, and a fork may come in between: being told twice does no harm, while a
-        // `Once` would leave a child for ever waiting for a thread that it does not have.
-        // SAFETY: the handlers only store to atomics, which is fine in any thread and after a fork.
-        unsafe { libc::pthread_atfork(Some(before_fork), None, Some(in_child)) };
-        WATCHING.store(true, Relaxed);
+        // Where the loader did not call it. Two threads may both do this, and a fork may come in between: being
+        // told twice does no harm, while a `Once` would leave a child for ever waiting for a thread that it
+        // does not have.
+        watch_forks();
     }
-    FORKS.load(Relaxed)
+    let forks = FORKS.load(SeqCst);
+    if UNDER_WAY.load(SeqCst) == 0 { forks } else { FORKING }
 }
 
 /// This process's id in its own pid namespace.

@@ -1,8 +1,8 @@
 //! Catching `SIGBUS` in address ranges that were registered.
 //!
 //! Touching a mapping past the end of its file, or a hole for which there is no room, is `SIGBUS`. The
-//! handler here looks whether the address lies in a registered range; if so it puts a private page of
-//! zeros there, marks the range, and lets the instruction run again. All other faults go on to whoever
+//! handler here looks whether the address lies in a registered range; if so it marks the range, puts a private
+//! page of zeros there, and lets the instruction run again. All other faults go on to whoever
 //! handled the signal before.
 //!
 //! # The table
@@ -15,7 +15,8 @@
 //! threads' entries, and those it skips.
 
 use std::ffi::{c_int, c_void};
-use std::ptr::{self, null_mut};
+use std::ops::Range;
+use std::ptr::{self, NonNull, null_mut};
 use std::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -23,6 +24,7 @@ use std::sync::atomic::{
 };
 
 use super::super::{Errno, Result};
+use super::map;
 
 const ENTRIES: usize = 64;
 
@@ -35,6 +37,10 @@ struct Entry {
     /// Bytes in a page of this mapping; 0 if there is none.
     page: AtomicUsize,
     faulted: AtomicBool,
+    /// How many faults were caught.
+    faults: AtomicUsize,
+    /// A mapping of the file that is never replaced, so that the segment stays held though all pages may be.
+    anchor: AtomicUsize,
 }
 
 impl Entry {
@@ -46,6 +52,8 @@ impl Entry {
             len: AtomicUsize::new(0),
             page: AtomicUsize::new(0),
             faulted: AtomicBool::new(false),
+            faults: AtomicUsize::new(0),
+            anchor: AtomicUsize::new(0),
         }
     }
 }
@@ -95,7 +103,12 @@ pub(crate) struct Guarded(&'static Entry);
 
 impl Drop for Guarded {
     fn drop(&mut self) {
+        let page = self.0.page.load(Relaxed);
         write(self.0, 0, 0, 0);
+        if let Some(anchor) = NonNull::new(ptr::without_provenance_mut(self.0.anchor.swap(0, Relaxed))) {
+            // SAFETY: made by `guard` with that length, and nothing refers to it.
+            let _ = unsafe { map::unmap(anchor, page) };
+        }
         self.0.taken.store(false, Release);
     }
 }
@@ -143,7 +156,11 @@ pub(crate) fn guard(start: usize, len: usize, page: usize) -> Result<Guarded> {
         {
             HINT.store(ptr::from_ref(block).cast_mut(), Release);
             write(entry, start, len, page);
-            return Ok(Guarded(entry));
+            let guarded = Guarded(entry);
+            let first = NonNull::new(ptr::without_provenance_mut(start)).ok_or(Errno::INVAL)?;
+            let anchor = map::anchor(first, page)?;
+            entry.anchor.store(anchor.addr().get(), Relaxed);
+            return Ok(guarded);
         }
         block = match block.next() {
             Some(next) => next,
@@ -164,11 +181,13 @@ fn write(entry: &Entry, start: usize, len: usize, page: usize) {
     entry.len.store(len, Relaxed);
     entry.page.store(page, Relaxed);
     entry.faulted.store(false, Relaxed);
+    entry.faults.store(0, Relaxed);
     entry.version.store(version.wrapping_add(2), Release);
 }
 
-/// The entry whose range holds `address`, with the address of the page around it and that page's size.
-fn find(address: usize) -> Option<(&'static Entry, usize, usize)> {
+/// Marks all entries whose range holds `address`; the addresses that are to be replaced, if there are any.
+fn mark(address: usize) -> Option<Range<usize>> {
+    let mut found = None;
     let mut block = Some(&FIRST);
     while let Some(now) = block {
         for entry in &now.entries {
@@ -178,13 +197,22 @@ fn find(address: usize) -> Option<(&'static Entry, usize, usize)> {
             fence(Acquire);
             let steady = version % 2 == 0 && entry.version.load(Relaxed) == version;
             if steady && page != 0 && address.wrapping_sub(start) < len {
-                return Some((entry, address & !(page - 1), page));
+                // Before the zeros come, so that whoever reads those can already see that they are not the
+                // segment's.
+                entry.faulted.store(true, Release);
+                let from = address & !(page - 1);
+                // Each page that is replaced alone splits the mapping, of which there are only so many.
+                let many = entry.faults.fetch_add(1, Relaxed) >= SINGLE;
+                found = Some(from..if many { start + len } else { from + page });
             }
         }
         block = now.next();
     }
-    None
+    found
 }
+
+/// So many pages of an attachment are replaced one by one; from then on, all that lies behind.
+const SINGLE: usize = 64;
 
 /// Who handled the signal before; written once, before the handler is in place.
 static PREVIOUS: AtomicPtr<libc::sigaction> = AtomicPtr::new(null_mut());
@@ -220,8 +248,9 @@ fn install() -> Result<()> {
     let mut ours: libc::sigaction = unsafe { std::mem::zeroed() };
     ours.sa_sigaction = handler();
     ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART | libc::SA_NODEFER;
-    // SAFETY: the handler is async-signal-safe: it reads atomics and calls `mmap`, `gettid`, `sigaction`
-    // and the handler that was there before.
+    // SAFETY: the handler is async-signal-safe: it uses atomics and calls `mmap`, `signal`, `raise`,
+    // `pthread_sigmask` (all on the list of signal-safety(7), or bare system calls) and the handler that was
+    // there before.
     if unsafe { libc::sigaction(libc::SIGBUS, &raw const ours, null_mut()) } != 0 {
         return Err(Errno::INVAL);
     }
@@ -240,8 +269,10 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: as above.
     let saved = unsafe { *errno };
-    // SAFETY: the kernel passes a valid structure. Only faults (positive codes) have an address in it.
-    let (fault, address) = unsafe { ((*info).si_code > 0, (*info).si_addr() as usize) };
+    /// "Nonexistent physical address", in `asm-generic/siginfo.h`: past the end of the file, or no room.
+    const BUS_ADRERR: c_int = 2;
+    // SAFETY: the kernel passes a valid structure, and with that code there is an address in it.
+    let (fault, address) = unsafe { ((*info).si_code == BUS_ADRERR, (*info).si_addr() as usize) };
     if !(fault && replace_page(address)) {
         pass_on(signal, info, context);
     }
@@ -251,15 +282,13 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
 
 /// Puts zeros under `address` if a registered range holds it.
 fn replace_page(address: usize) -> bool {
-    let Some((entry, page, len)) = find(address) else { return false };
-    // Set first, so that whoever reads the zeros can already see that they are not the segment's.
-    entry.faulted.store(true, Release);
-    // SAFETY: the page lies in a mapping whose owner registered it, and whose bytes could not be read: it
-    // holds nothing that anybody could lose.
+    let Some(range) = mark(address) else { return false };
+    // SAFETY: the pages lie in a mapping whose owner registered it for this. The first could not be read; those
+    // behind it are past the end of the file as well, or belong to a segment that has lost bytes anyway.
     let got = unsafe {
         libc::mmap(
-            ptr::without_provenance_mut(page),
-            len,
+            ptr::without_provenance_mut(range.start),
+            range.end - range.start,
             libc::PROT_READ | libc::PROT_WRITE,
             libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE,
             -1,
