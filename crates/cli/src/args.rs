@@ -1,7 +1,7 @@
 //! What the command line looks like, and how sizes and modes are written on it.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{StringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -54,6 +54,7 @@ pub(crate) enum Command {
     },
     /// Make a segment larger
     Grow {
+        /// The segment's name; its path in the namespace will do as well
         name: OsString,
         /// Bytes in all
         #[arg(value_parser = size())]
@@ -85,6 +86,7 @@ pub(crate) enum Command {
 
 #[derive(Args, Debug)]
 pub(crate) struct Create {
+    /// The segment's name; its path in the namespace will do as well
     pub(crate) name: OsString,
     /// Bytes
     #[arg(value_parser = size())]
@@ -122,6 +124,7 @@ pub(crate) struct List {
 
 #[derive(Args, Debug)]
 pub(crate) struct Info {
+    /// The segment's name; its path in the namespace will do as well
     pub(crate) name: OsString,
     /// One object, for scripts
     #[arg(long)]
@@ -130,6 +133,7 @@ pub(crate) struct Info {
 
 #[derive(Args, Debug)]
 pub(crate) struct Range {
+    /// The segment's name; its path in the namespace will do as well
     pub(crate) name: OsString,
     /// Where to begin
     #[arg(long, default_value = "0", value_name = "BYTES", value_parser = size())]
@@ -141,6 +145,7 @@ pub(crate) struct Range {
 
 #[derive(Args, Debug)]
 pub(crate) struct Hold {
+    /// The segment's name; its path in the namespace will do as well
     pub(crate) name: OsString,
     /// Make it with so many bytes if it is not there
     #[arg(long, value_parser = size())]
@@ -152,6 +157,7 @@ pub(crate) struct Hold {
 
 #[derive(Args, Debug)]
 pub(crate) struct Worker {
+    /// The segment's name; its path in the namespace will do as well
     pub(crate) name: OsString,
     /// Its number, from 1
     pub(crate) number: u64,
@@ -164,8 +170,12 @@ pub(crate) struct Worker {
 
 /// Parses `4096`, `64K`, `1.5M`, `1G`, all in binary units.
 fn size() -> impl TypedValueParser<Value = u64> {
-    let parse = |text: String| parse_size::Config::new().with_binary().parse_size(text);
-    StringValueParser::new().try_map(parse)
+    StringValueParser::new().try_map(|text: String| {
+        // A fraction of bytes is a slip: a unit was forgotten.
+        let fraction = text.contains('.') && text.ends_with(|last: char| last.is_ascii_digit());
+        let parsed = parse_size::Config::new().with_binary().parse_size(text);
+        parsed.ok().filter(|_| !fraction).ok_or("a size is bytes, or has a unit: 4096, 64K, 1.5M, 1G")
+    })
 }
 
 /// Parses permission bits in octal: `640`, `0640`.
@@ -179,6 +189,31 @@ fn mode(text: &str) -> Result<u32, &'static str> {
         Ok(mode) if mode <= 0o777 => Ok(mode),
         Ok(_) => Err("permission bits are 0777 at most"),
         Err(_) => Err("permission bits are octal, as 0640"),
+    }
+}
+
+impl Arguments {
+    /// Takes paths for the names of what lies there: `/dev/shm/jobs` is `jobs`.
+    pub(crate) fn names_for_paths(&mut self, namespace: &Path) {
+        let shorten = |name: &mut OsString| {
+            if let Ok(inside) = Path::new(&*name).strip_prefix(namespace) {
+                if inside.components().count() == 1 {
+                    *name = inside.as_os_str().to_owned();
+                }
+            }
+        };
+        match &mut self.command {
+            Command::Create(Create { name, .. })
+            | Command::Info(Info { name, .. })
+            | Command::Grow { name, .. }
+            | Command::Read(Range { name, .. })
+            | Command::Write(Range { name, .. })
+            | Command::Dump(Range { name, .. })
+            | Command::Hold(Hold { name, .. }) => shorten(name),
+            Command::Rm { names } => names.iter_mut().for_each(shorten),
+            Command::Ls(List { pattern, .. }) => pattern.iter_mut().for_each(shorten),
+            _ => {}
+        }
     }
 }
 

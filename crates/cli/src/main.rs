@@ -29,6 +29,9 @@ use failure::{Failure, Outcome};
 use output::Output;
 
 fn main() -> ExitCode {
+    // Whoever started this may have had children reaped behind its back; here they are waited for.
+    // SAFETY: no handler is put in place, and there is one thread.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return failure::usage(&error),
@@ -39,15 +42,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> Outcome<ExitCode> {
+fn run(mut arguments: Arguments) -> Outcome<ExitCode> {
     if let Command::Completions { shell } = arguments.command {
         completions(shell)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let namespace = match arguments.namespace {
+    let namespace = match &arguments.namespace {
         Some(directory) => Namespace::at(directory)?,
         None => Namespace::from_env()?,
     };
+    arguments.names_for_paths(namespace.directory());
     // Looking harms nobody; who changes or holds a segment trusts its owner.
     let owner = if arguments.any_owner { OwnerPolicy::Any } else { OwnerPolicy::Me };
     match arguments.command {

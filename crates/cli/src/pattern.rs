@@ -21,7 +21,7 @@ impl Pattern {
         let slashes = bytes.iter().take_while(|byte| **byte == b'/').count();
         let literal = OsStr::from_bytes(&bytes[slashes..]).to_owned();
         let special = bytes.iter().any(|byte| b"*?[".contains(byte));
-        let pattern = special.then(|| glob::Pattern::new(&literal.to_string_lossy()).ok()).flatten();
+        let pattern = special.then(|| glob::Pattern::new(&distinct(&literal)).ok()).flatten();
         Pattern { literal, pattern }
     }
 
@@ -32,9 +32,19 @@ impl Pattern {
 
     pub(crate) fn matches(&self, name: &Name) -> bool {
         let name = name.to_os_string();
-        name == self.literal
-            || self.pattern.as_ref().is_some_and(|pattern| pattern.matches(&name.to_string_lossy()))
+        name == self.literal || self.pattern.as_ref().is_some_and(|pattern| pattern.matches(&distinct(&name)))
     }
+}
+
+/// As text, in which each byte that is no text is a character of its own: of the private use area, so that no
+/// two names look alike.
+fn distinct(name: &OsStr) -> String {
+    let mut text = String::new();
+    for chunk in name.as_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().filter_map(|byte| char::from_u32(0xf_0000 + u32::from(*byte))));
+    }
+    text
 }
 
 /// As it was written.
@@ -58,5 +68,9 @@ mod tests {
         assert!(matches("a[12]", "a1") && matches("a[12]", "a[12]") && !matches("a[12]", "a3"));
         assert!(matches("?", "é"));
         assert!(matches("a[", "a[") && !matches("a[", "a"));
+        let odd = |bytes: &'static [u8]| OsStr::from_bytes(bytes);
+        let pattern = Pattern::new(odd(b"\xff*"));
+        assert!(pattern.matches(&Name::new(odd(b"\xffjunk")).unwrap()));
+        assert!(!pattern.matches(&Name::new(odd(b"\xfeprecious")).unwrap()));
     }
 }

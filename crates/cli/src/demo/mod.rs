@@ -160,19 +160,22 @@ fn leave(namespace: &Namespace, name: &str, before: Option<u64>, story: &mut Sto
         )));
     }
     story.tell("everybody has left, and the name went with the last one")?;
-    let mut swept = Vec::new();
-    let sweep =
-        namespace.sweep_with(|name, bytes| swept.push(format!("{name} ({})", output::size(bytes))))?;
-    match sweep.segments {
-        0 => story.tell("a sweep finds no orphan")?,
-        _ => {
-            story.tell(&format!("a sweep found orphans of before, and deleted them: {}", swept.join(", ")))?
-        }
+    // Only looks: what others left is theirs to sweep.
+    let is_orphan = |entry: &commons::Entry| entry.look().is_some_and(|look| look.is_orphan());
+    match namespace.list()?.filter_map(Result::ok).filter(is_orphan).count() {
+        0 => story.tell("a look for orphans finds none")?,
+        orphans => story.tell(&format!(
+            "a look for orphans finds none of these, and {orphans} of before: 'commons sweep' deletes them"
+        ))?,
     }
     match namespace.entry(name) {
         Err(Error::NotFound(_)) => {}
         Err(error) => return Err(error.into()),
-        Ok(_) => return Err(Failure::new(format!("the demo does not add up: \"{name}\" outlived a sweep"))),
+        Ok(_) => {
+            return Err(Failure::new(format!(
+                "the demo does not add up: \"{name}\" outlived its last holder"
+            )));
+        }
     }
     if let (Some(before), Some(after)) = (before, used(namespace)) {
         let others = if before == after { "" } else { " (others use it too)" };
