@@ -21,7 +21,7 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
         Variant::new("sparse", || create_and_touch(|| sparse.create("sparse"), &attach)),
         Variant::new("reserved", || create_and_touch(|| reserved.create("reserved"), &attach)),
     ];
-    let series = interleave(context.rounds(40, 12), &mut variants)?;
+    let series = interleave(context.rounds(80, 12), &mut variants)?;
     let [[_, sparse], [_, reserved]] = &series[..] else { unreachable!("two variants") };
     Ok(vec![
         Work::new("create and touch 256 MiB, reserved against not")

@@ -491,7 +491,7 @@ fn remove_orphan(place: &Place, verb: &'static str, fd: BorrowedFd<'_>, stat: &S
 #[inline]
 fn check(place: &Place, manner: Manner, stat: &Stat) -> Result<()> {
     let fine = stat.kind == Kind::Regular && stat.names <= 1 && stat.size >= manner.size;
-    if fine && manner.owner.allows(stat.uid) { Ok(()) } else { refuse(place, manner, stat) }
+    if fine && manner.owner.allows(stat) { Ok(()) } else { refuse(place, manner, stat) }
 }
 
 #[cold]
@@ -500,7 +500,7 @@ fn refuse(place: &Place, manner: Manner, stat: &Stat) -> Result<()> {
     if let Some(what) = no_segment(stat) {
         return Err(Error::NotASegment { attempt: place.attempt(verb), what });
     }
-    if !manner.owner.allows(stat.uid) {
+    if !manner.owner.allows(stat) {
         return Err(Error::ForeignOwner { attempt: place.attempt(verb), owner: stat.uid });
     }
     if stat.size < manner.size {
@@ -526,7 +526,12 @@ pub(crate) fn no_segment(stat: &Stat) -> Option<NotASegment> {
 #[cold]
 fn why_not_open(place: &Place, manner: Manner, code: Errno) -> Error {
     if let Ok(stat) = file::stat_path(place.path()) {
-        let manner = Manner { size: 0, ..manner };
+        let owner = match manner.owner {
+            // It was not opened, so that nothing follows from its mode.
+            OwnerPolicy::Me => OwnerPolicy::User(process::user()),
+            other => other,
+        };
+        let manner = Manner { size: 0, owner, ..manner };
         if let Err(error) = check(place, manner, &stat) {
             return error;
         }
