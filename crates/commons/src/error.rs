@@ -135,7 +135,8 @@ pub enum Error {
         wanted: u64,
     },
 
-    /// The filesystem has no room. Orphans have been swept already.
+    /// The filesystem has no room. Where it is about creating a name or growing on tmpfs, orphans have been swept
+    /// already.
     #[error(
         "cannot {attempt}: {} are needed and {}; {}",
         Bytes(*wanted), Free(*free, *total), no_space_advice(attempt, *wanted, *free, *total, *free_files)
@@ -208,7 +209,7 @@ pub enum Error {
 
     /// Others kept the segment between two states for too long: one of them is stopped, or starved.
     #[error(
-        "cannot {attempt}: others have been creating or deleting it for {} ms; try again, and look for a stopped process among its holders",
+        "cannot {attempt}: others have been creating, deleting or growing it for {} ms; try again, and look for a stopped process among its holders",
         waited.as_millis()
     )]
     Busy {

@@ -42,7 +42,7 @@
 //!
 //! # Features
 //!
-//! `tracing`, off by default: events for the `tracing` crate.
+//! `tracing`, off by default: events for the `tracing` crate: creations, names removed, sweeps.
 
 mod error;
 mod segment;

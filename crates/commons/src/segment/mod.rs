@@ -6,7 +6,10 @@
 //! | `name`       | names, and the file names that stand for them                                 |
 //! | `namespace`  | directories of names: list, look, delete, sweep                               |
 //! | `options`    | how segments are created and opened                                           |
-//! | `protocol`   | the protocol of names, with its proof: the one delicate part                  |
+//! | `protocol`   | the protocol of names, with its proof: the one delicate part; find, leave, delete, sweep |
+//! | `publish`    | its creating half: complete before it has a name                              |
+//! | `place`      | where a name lies: a namespace and a path                                     |
+//! | `patience`   | trying again, for a bounded time                                              |
 //! | `slot`       | where the locks lie                                                           |
 //! | `reserve`    | size and memory: had in full, or an error                                     |
 //! | `handle`     | `Segment`, the handle                                                         |
@@ -22,7 +25,10 @@ mod holders;
 mod name;
 mod namespace;
 mod options;
+mod patience;
+mod place;
 mod protocol;
+mod publish;
 mod reserve;
 pub mod slot;
 mod view;

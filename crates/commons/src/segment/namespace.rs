@@ -14,7 +14,8 @@ use std::sync::atomic::{
 use super::entry::{Entries, Entry};
 use super::name::Name;
 use super::options::SegmentOptions;
-use super::protocol::{self, Place};
+use super::place::Place;
+use super::protocol;
 use crate::error::{Attempt, Error, NotASegment, Result};
 use crate::sys::{Errno, file, filesystem, process};
 

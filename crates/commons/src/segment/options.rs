@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 use super::entry::Entry;
 use super::handle::Segment;
 use super::namespace::Namespace;
-use super::protocol::{self, Hold, Manner, Means, Patience, Place, Step, Unpublished};
+use super::patience::Patience;
+use super::place::Place;
+use super::protocol::{self, Hold, Manner, Step};
+use super::publish::{self, Means, Unpublished};
 use super::reserve::{self, Plan};
 use crate::error::{Attempt, Error, Result};
 use crate::sys::file::{self, Access, STICKY, Stat};
@@ -253,7 +256,7 @@ impl<'i> SegmentOptions<'i> {
         self.check(true, &|| place.attempt("create"))?;
         // For a large one it is worth a call to find out before its memory is reserved.
         if self.size > Some(1 << 16) && file::stat_path(place.path()).is_ok() {
-            protocol::make_way(&place)?;
+            publish::make_way(&place)?;
         }
         let mut prepared = self.prepare(&place)?;
         let mut patience = Patience::new(self.patience);
@@ -262,7 +265,7 @@ impl<'i> SegmentOptions<'i> {
                 Ok(held) => return Ok(Segment::named(held, true, self.sparse)),
                 Err(back) => prepared = back,
             }
-            protocol::make_way(&place)?;
+            publish::make_way(&place)?;
             if !patience.pause() {
                 return Err(patience.busy(&place, "create"));
             }

@@ -12,9 +12,9 @@
 //! # The steps
 //!
 //! - *Create*: a file without a name; its slot; size, memory and first bytes; only then `link`.
-//! - *Open*, `UntilDeleted`: open, slot. *Open*, `UntilLastDetach`: open; try whole. Got it: an orphan;
-//!   remove the name, start again. Refused (or told that it would be): take a slot. Refused too: start again. Then, if the file still
-//!   has its name: opened; else start again.
+//! - *Open*, `UntilDeleted`: open, slot. *Open*, `UntilLastDetach`: open; ask who is there. A holder: take a
+//!   slot, and if the file still has its name: opened. Somebody with whole: start again. Nobody: try whole; got
+//!   it, this is an orphan: remove the name; start again in either case. A refused slot: start again.
 //! - *Leave* (the last of a handle and its attachments, `UntilLastDetach`): unmap; give the slot back; try
 //!   whole. Got it: remove the name. Refused: others remain.
 //! - *Delete*: open, gate, remove the name. *Sweep*: open, try whole, remove the name.
@@ -75,141 +75,19 @@
 //! then: a child that was forked and is about to `exec` or exit (leaving waits for it, 2 ms; for one of
 //! `posix_spawn`, 50 ms), or a reader of `/proc/PID/maps`. Orphans stay until they are opened, created or swept.
 
-use std::ffi::{CStr, CString, OsStr};
-use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::name::Name;
-use super::namespace::Namespace;
 use super::options::{Lifetime, OwnerPolicy, SegmentOptions};
+use super::patience::Patience;
+use super::place::Place;
 use super::slot::{GATE, SLOTS, Slot, WHOLE};
-use crate::error::{Attempt, Error, NotASegment, Result};
+use crate::error::{Error, NotASegment, Result};
 use crate::sys::file::{self, Access, Identity, Kind, Stat};
 use crate::sys::{Errno, lock, process};
 use crate::trace;
-
-/// A name in a namespace, kept as the path that stands for it.
-#[derive(Clone)]
-pub(crate) struct Place {
-    pub(crate) namespace: Namespace,
-    path: Path,
-}
-
-/// A path with its NUL byte; a short one, as nearly all are, without an allocation of its own.
-#[derive(Clone)]
-enum Path {
-    Short([u8; SHORT], u8),
-    Long(Vec<u8>),
-}
-
-const SHORT: usize = 54;
-
-impl Path {
-    fn as_c_str(&self) -> &CStr {
-        let bytes = match self {
-            Path::Short(bytes, len) => &bytes[..usize::from(*len)],
-            Path::Long(bytes) => bytes,
-        };
-        // SAFETY: `Place::finish` put a NUL byte at the end; there is no other, for of the two parts before it
-        // one was a `CStr`, the other is the encoding of a `Name`.
-        unsafe { CStr::from_bytes_with_nul_unchecked(bytes) }
-    }
-}
-
-impl fmt::Debug for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Place").field(&self.path()).finish()
-    }
-}
-
-impl Place {
-    pub(crate) fn new(namespace: &Namespace, name: &Name) -> Place {
-        Place::finish(namespace.clone(), name.file_name().as_bytes())
-    }
-
-    /// The place of a file in the namespace's directory: no name of a file has a NUL byte.
-    #[inline]
-    pub(crate) fn finish(namespace: Namespace, file_name: &[u8]) -> Place {
-        let directory = namespace.c_directory().to_bytes();
-        let (slash, nul) = (directory.len(), directory.len() + 1 + file_name.len());
-        let mut short = [0; SHORT];
-        let path = if nul < SHORT {
-            short[..slash].copy_from_slice(directory);
-            short[slash] = b'/';
-            short[slash + 1..nul].copy_from_slice(file_name);
-            Path::Short(short, nul as u8 + 1)
-        } else {
-            Path::Long([directory, b"/", file_name, b"\0"].concat())
-        };
-        Place { namespace, path }
-    }
-
-    #[inline]
-    pub(crate) fn path(&self) -> &CStr {
-        self.path.as_c_str()
-    }
-
-    pub(crate) fn file_name(&self) -> &OsStr {
-        let directory = self.namespace.c_directory().count_bytes();
-        OsStr::from_bytes(&self.path().to_bytes()[directory + 1..])
-    }
-
-    pub(crate) fn name(&self) -> Name {
-        Name::from_encoded(self.file_name())
-    }
-
-    #[cold]
-    pub(crate) fn attempt(&self, verb: &'static str) -> Box<Attempt> {
-        Attempt::new(verb, self.name(), self.namespace.directory())
-    }
-
-    /// What `code` means for this name.
-    #[cold]
-    pub(crate) fn error(&self, verb: &'static str, code: Errno) -> Error {
-        match code {
-            Errno::NOENT => Error::NotFound(self.attempt(verb)),
-            Errno::ACCESS | Errno::PERM | Errno::ROFS => {
-                Error::PermissionDenied { attempt: self.attempt(verb), source: code.into() }
-            }
-            code => Error::Os { attempt: self.attempt(verb), source: code.into() },
-        }
-    }
-}
-
-/// Backing off, with an end.
-pub(crate) struct Patience {
-    limit: Duration,
-    started: Option<Instant>,
-    tries: u32,
-}
-
-impl Patience {
-    pub(crate) fn new(limit: Duration) -> Patience {
-        Patience { limit, started: None, tries: 0 }
-    }
-
-    /// Lets others go on; `false` once the patience is at its end.
-    pub(crate) fn pause(&mut self) -> bool {
-        let started = *self.started.get_or_insert_with(Instant::now);
-        self.tries += 1;
-        if self.tries <= 8 {
-            std::thread::yield_now();
-            return true;
-        }
-        let step = Duration::from_micros(20 << (self.tries - 8).min(9));
-        let Some(left) = self.limit.checked_sub(started.elapsed()) else { return false };
-        std::thread::sleep(step.min(left));
-        true
-    }
-
-    pub(crate) fn busy(&self, place: &Place, verb: &'static str) -> Error {
-        let waited = self.started.map_or(Duration::ZERO, |started| started.elapsed());
-        Error::Busy { attempt: place.attempt(verb), waited }
-    }
-}
 
 /// How long who leaves waits for a program that another thread is starting, or for another remover.
 const WAITING: Duration = Duration::from_millis(50);
@@ -224,11 +102,11 @@ pub(crate) struct Hold {
     pub(crate) place: Place,
     pub(crate) identity: Identity,
     pub(crate) slot: Slot,
-    lifetime: Lifetime,
-    access: Access,
+    pub(super) lifetime: Lifetime,
+    pub(super) access: Access,
     /// How many forks there had been before the file was opened.
-    forks: u64,
-    created: bool,
+    pub(super) forks: u64,
+    pub(super) created: bool,
 }
 
 /// A descriptor with the slot that its description holds.
@@ -341,7 +219,7 @@ fn unlock_failed(fd: BorrowedFd<'_>) {
 }
 
 /// Who has locked a file, other than through this description.
-enum Present {
+pub(super) enum Present {
     /// Nobody; or somebody with the gate alone.
     Nobody,
     /// A holder, among others perhaps.
@@ -350,7 +228,7 @@ enum Present {
     Remover,
 }
 
-fn present(fd: BorrowedFd<'_>) -> Result<Present, Errno> {
+pub(super) fn present(fd: BorrowedFd<'_>) -> Result<Present, Errno> {
     Ok(match lock::conflict(fd, SLOTS)? {
         None => Present::Nobody,
         Some(lock) => match Slot::from_offset(lock.start) {
@@ -472,7 +350,12 @@ pub(crate) fn try_open(mut hold: Arc<Hold>, manner: Manner) -> Result<Step> {
     }
 }
 
-fn remove_orphan(place: &Place, verb: &'static str, fd: BorrowedFd<'_>, stat: &Stat) -> Result<()> {
+pub(super) fn remove_orphan(
+    place: &Place,
+    verb: &'static str,
+    fd: BorrowedFd<'_>,
+    stat: &Stat,
+) -> Result<()> {
     let removed = remove_name(place, stat.identity, Why::Lifetime);
     trace!(name = %place.name(), ?removed, "orphan");
     if removed.is_err() {
@@ -524,7 +407,7 @@ pub(crate) fn no_segment(stat: &Stat) -> Option<NotASegment> {
 
 /// Why a file could not be opened: what it is says more than the system's code.
 #[cold]
-fn why_not_open(place: &Place, manner: Manner, code: Errno) -> Error {
+pub(super) fn why_not_open(place: &Place, manner: Manner, code: Errno) -> Error {
     if let Ok(stat) = file::stat_path(place.path()) {
         let owner = match manner.owner {
             // It was not opened, so that nothing follows from its mode.
@@ -553,177 +436,6 @@ pub(crate) fn open(
             Step::Again(hold) if patience.pause() => hold,
             Step::Again(hold) => return Err(patience.busy(&hold.place, manner.verb)),
         }
-    }
-}
-
-/// A temporary name; removed when dropped.
-#[derive(Debug)]
-struct Temporary(Option<CString>);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            // If it is gone, or cannot be removed, that is for a sweep.
-            let _ = file::unlink(path);
-        }
-    }
-}
-
-/// A file on its way to be a segment: held, and not yet under its name.
-#[derive(Debug)]
-pub(crate) struct Unpublished {
-    held: Held,
-    /// The name that it has meanwhile, where the filesystem has no nameless files.
-    temporary: Temporary,
-}
-
-/// How a nameless file is made and published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Means {
-    /// `O_TMPFILE` and `linkat`.
-    Link,
-    /// A temporary name and `renameat2`: slower, and a crash leaves that name to a sweep.
-    Rename,
-}
-
-impl Unpublished {
-    /// Makes an empty file and takes its slot.
-    pub(crate) fn new(place: &Place, mode: u32, lifetime: Lifetime, means: Means) -> Result<Unpublished> {
-        let fail = |error| match error {
-            Errno::NOSPC | Errno::DQUOT => place.namespace.no_space(place.attempt("create"), 0),
-            Errno::NOENT => Error::Unsupported {
-                attempt: place.attempt("create"),
-                filesystem: place.namespace.filesystem_name(),
-                why: "lets no file be made here; does the directory still exist?",
-            },
-            error => place.error("create", error),
-        };
-        let full = mode | lifetime.mark();
-        let forks = process::forks();
-        let (fd, temporary) = match means {
-            Means::Link => match file::create_nameless(place.namespace.c_directory(), full) {
-                Ok(fd) => (fd, Temporary(None)),
-                Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
-                    return Self::new(place, mode, lifetime, Means::Rename);
-                }
-                Err(error) => return Err(fail(error)),
-            },
-            // For nobody else, until it is complete.
-            Means::Rename => create_temporary(place, 0o600).map_err(fail)?,
-        };
-        let slot = Slot::next();
-        let taken = lock::try_read(fd.as_fd(), slot.range()).map_err(fail)?;
-        let mut stat = file::stat(fd.as_fd()).map_err(fail)?;
-        if temporary.0.is_some() && !(taken && stat.names == 1) {
-            // A sweep found the temporary name before its slot was taken.
-            return Self::new(place, mode, lifetime, means);
-        }
-        if temporary.0.is_none() && stat.mode != full {
-            // The umask took something away.
-            file::set_mode(fd.as_fd(), full).map_err(fail)?;
-        }
-        stat.mode = full;
-        let identity = stat.identity;
-        if lifetime == Lifetime::UntilLastDetach {
-            place.namespace.check_lifetime(place, "create", identity.device, fd.as_fd())?;
-        }
-        let access = Access::ReadWrite;
-        let hold = Hold { place: place.clone(), identity, slot, lifetime, access, forks, created: true };
-        Ok(Unpublished { held: Held { fd, stat, hold: Arc::new(hold) }, temporary })
-    }
-
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.held.fd.as_fd()
-    }
-
-    pub(crate) fn stat(&self) -> &Stat {
-        &self.held.stat
-    }
-
-    /// Notes the size that the file was given.
-    pub(crate) fn set_size(&mut self, size: u64) {
-        self.held.stat.size = size;
-    }
-
-    /// What a crash leaves: the file under its temporary name.
-    #[cfg(test)]
-    pub(crate) fn abandon(mut self) -> (OwnedFd, std::path::PathBuf) {
-        use std::os::unix::ffi::OsStringExt;
-        let path = self.temporary.0.take().unwrap_or_default();
-        (self.held.fd, std::ffi::OsString::from_vec(path.into_bytes()).into())
-    }
-
-    /// Gives it its name; `Err` gives it back if that is taken.
-    pub(crate) fn publish(mut self) -> Result<Result<Held, Unpublished>> {
-        let place = &self.held.hold.place;
-        let done = match &self.temporary.0 {
-            None => file::link(self.held.fd.as_fd(), place.path()),
-            Some(temporary) => file::set_mode(self.held.fd.as_fd(), self.held.stat.mode)
-                .and_then(|()| file::rename_new(temporary, place.path())),
-        };
-        match done {
-            Ok(()) => {
-                self.temporary.0 = None;
-                trace!(name = %place.name(), "created");
-                Ok(Ok(self.held))
-            }
-            Err(Errno::EXIST) => Ok(Err(self)),
-            Err(Errno::NOENT | Errno::INVAL) => Err(Error::Unsupported {
-                attempt: place.attempt("create"),
-                filesystem: place.namespace.filesystem_name(),
-                why: "cannot give a finished file its name in one step here; is /proc mounted, and does the directory still exist?",
-            }),
-            Err(error) => Err(place.error("create", error)),
-        }
-    }
-}
-
-fn create_temporary(place: &Place, mode: u32) -> Result<(OwnedFd, Temporary), Errno> {
-    let mut number = process::random() ^ Slot::next().offset().rotate_left(32);
-    loop {
-        let temporary = Place::new(&place.namespace, &Name::unfinished(number));
-        match file::create_new(temporary.path(), mode) {
-            Ok(fd) => return Ok((fd, Temporary(Some(temporary.path().to_owned())))),
-            Err(Errno::EXIST) => number = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1),
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Makes way for a creator whose name is taken: removes an orphan. An error if something else is there.
-pub(crate) fn make_way(place: &Place) -> Result<()> {
-    let verb = "create";
-    let exists = || Error::Exists(place.attempt(verb));
-    let fd = match file::open(place.path(), Access::ReadWrite) {
-        Ok(fd) => fd,
-        Err(Errno::NOENT) => return Ok(()),
-        Err(code) => {
-            let manner = Manner { access: Access::ReadWrite, owner: OwnerPolicy::Any, size: 0, verb };
-            return Err(match why_not_open(place, manner, code) {
-                Error::PermissionDenied { .. } => exists(),
-                error => error,
-            });
-        }
-    };
-    let stat = file::stat(fd.as_fd()).map_err(|error| place.error(verb, error))?;
-    if let Some(what) = no_segment(&stat) {
-        return Err(Error::NotASegment { attempt: place.attempt(verb), what });
-    }
-    if stat.names == 0 {
-        return Ok(());
-    }
-    if !stat.is_sticky() {
-        return Err(exists());
-    }
-    let fail = |error| place.error(verb, error);
-    match present(fd.as_fd()).map_err(fail)? {
-        Present::Holder(_) => Err(exists()),
-        // It is about to go, or about to stay: the caller tries again.
-        Present::Remover => Ok(()),
-        Present::Nobody if lock::try_write(fd.as_fd(), WHOLE).map_err(fail)? => {
-            remove_orphan(place, verb, fd.as_fd(), &stat)
-        }
-        Present::Nobody => Ok(()),
     }
 }
 

@@ -144,7 +144,7 @@ fn advise(address: NonNull<u8>, len: usize, advice: Advice) -> Result<()> {
     }
 }
 
-/// Keeps the pages in memory, brought in as they are touched.
+/// Brings the pages in and keeps them in memory.
 pub(crate) fn lock_in_memory(address: NonNull<u8>, len: usize) -> Result<()> {
     // SAFETY: locking pages changes no bytes.
     match unsafe { rustix::mm::mlock_with(address.as_ptr().cast(), len, MlockFlags::empty()) } {
