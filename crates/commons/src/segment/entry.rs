@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::holders;
 use super::name::Name;
 use super::namespace::Namespace;
-use super::options::Lifetime;
+use super::patience::PATIENCE;
 use super::place::Place;
+use super::policy::Lifetime;
 use super::protocol;
 use crate::error::{Attempt, Error, Result};
 use crate::sys::Errno;
@@ -145,7 +146,7 @@ impl Entry {
     ///
     /// As [`Namespace::delete`].
     pub fn delete(&self) -> Result<()> {
-        protocol::delete(&self.place, super::options::SegmentOptions::PATIENCE)
+        protocol::delete(&self.place, PATIENCE)
     }
 }
 

@@ -9,6 +9,8 @@
 //! | `protocol`   | the protocol of names, with its proof: the one delicate part; find, leave, delete, sweep |
 //! | `publish`    | its creating half: complete before it has a name                              |
 //! | `place`      | where a name lies: a namespace and a path                                     |
+//! | `policy`     | how long segments live, whose may be opened, how large they get               |
+//! | `grow`       | making a segment larger while others are attached                             |
 //! | `patience`   | trying again, for a bounded time                                              |
 //! | `slot`       | where the locks lie                                                           |
 //! | `reserve`    | size and memory: had in full, or an error                                     |
@@ -20,6 +22,7 @@
 
 mod attachment;
 mod entry;
+mod grow;
 mod handle;
 mod holders;
 mod name;
@@ -27,6 +30,7 @@ mod namespace;
 mod options;
 mod patience;
 mod place;
+mod policy;
 mod protocol;
 mod publish;
 mod reserve;
@@ -40,5 +44,6 @@ pub use holders::{Holder, Holders};
 pub use name::Name;
 pub(crate) use name::TOO_LONG;
 pub use namespace::{Namespace, Sweep};
-pub use options::{InitializerResult, Lifetime, OwnerPolicy, SegmentOptions};
+pub use options::{InitializerResult, SegmentOptions};
+pub use policy::{Lifetime, OwnerPolicy};
 pub use view::Atomic;

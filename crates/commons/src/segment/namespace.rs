@@ -13,7 +13,7 @@ use std::sync::atomic::{
 
 use super::entry::{Entries, Entry};
 use super::name::Name;
-use super::options::SegmentOptions;
+use super::patience::PATIENCE;
 use super::place::Place;
 use super::protocol;
 use crate::error::{Attempt, Error, NotASegment, Result};
@@ -230,7 +230,7 @@ impl Namespace {
     #[doc(alias = "shm_unlink")]
     #[doc(alias = "PR_DeleteSharedMemory")]
     pub fn delete(&self, name: impl AsRef<OsStr>) -> Result<()> {
-        protocol::delete(&self.place(name)?, SegmentOptions::PATIENCE)
+        protocol::delete(&self.place(name)?, PATIENCE)
     }
 
     /// Finds the orphans, segments [`UntilLastDetach`](crate::Lifetime::UntilLastDetach) that nobody holds

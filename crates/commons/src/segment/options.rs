@@ -9,73 +9,16 @@ use std::time::{Duration, Instant};
 use super::entry::Entry;
 use super::handle::Segment;
 use super::namespace::Namespace;
-use super::patience::Patience;
+use super::patience::{PATIENCE, Patience};
 use super::place::Place;
+use super::policy::{Lifetime, MOST, OwnerPolicy, TOO_LARGE};
 use super::protocol::{self, Hold, Manner, Step};
 use super::publish::{self, Means, Unpublished};
 use super::reserve::{self, Plan};
 use crate::error::{Attempt, Error, Result};
-use crate::sys::file::{self, Access, STICKY, Stat};
+use crate::sys::file::{self, Access};
 use crate::sys::watch::Watch;
-use crate::sys::{Errno, filesystem, process};
-
-/// How long a segment lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Lifetime {
-    /// Until the last handle and attachment, in any process, has gone. If the last one ended without detaching
-    /// (`kill -9`, `exec`, `_exit`), the segment is an *orphan*: the next one to open or create that name
-    /// removes it, and so does [`Namespace::sweep`].
-    ///
-    /// Remembered as the file's sticky bit: a `chmod` by hand that drops it makes the segment
-    /// `UntilDeleted`.
-    UntilLastDetach,
-    /// Until somebody deletes it.
-    UntilDeleted,
-}
-
-impl Lifetime {
-    pub(crate) fn of(stat: &Stat) -> Lifetime {
-        if stat.is_sticky() { Lifetime::UntilLastDetach } else { Lifetime::UntilDeleted }
-    }
-
-    pub(crate) fn mark(self) -> u32 {
-        match self {
-            Lifetime::UntilLastDetach => STICKY,
-            Lifetime::UntilDeleted => 0,
-        }
-    }
-}
-
-/// Whose segments may be opened.
-///
-/// A name in a directory that others can write to may have been taken by anybody: who opens a segment
-/// trusts its owner.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OwnerPolicy {
-    /// Only those of the effective user of this process.
-    #[default]
-    Me,
-    /// Only those of the user with this id.
-    User(u32),
-    /// Anybody's, as far as their mode lets one.
-    Any,
-}
-
-impl OwnerPolicy {
-    #[inline]
-    pub(crate) fn allows(self, stat: &Stat) -> bool {
-        let owner = stat.uid;
-        match self {
-            // A file of root's that is for nobody else, and that was opened all the same: then this process is
-            // root's, or as good as, and need not ask.
-            OwnerPolicy::Me if owner == 0 && stat.mode & 0o077 == 0 => true,
-            OwnerPolicy::Me => owner == process::user(),
-            OwnerPolicy::User(user) => owner == user,
-            OwnerPolicy::Any => true,
-        }
-    }
-}
+use crate::sys::{Errno, filesystem};
 
 /// What an initialiser returns.
 pub type InitializerResult = Result<(), Box<dyn StdError + Send + Sync>>;
@@ -140,8 +83,6 @@ impl Default for SegmentOptions<'_> {
 }
 
 impl<'i> SegmentOptions<'i> {
-    pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
-
     /// The defaults: mode 0600, [`Lifetime::UntilLastDetach`], read-write, memory reserved at creation, only
     /// segments of this user, [`Namespace::from_env`].
     pub fn new() -> SegmentOptions<'i> {
@@ -155,7 +96,7 @@ impl<'i> SegmentOptions<'i> {
             owner: OwnerPolicy::Me,
             namespace: None,
             initializer: None,
-            patience: Self::PATIENCE,
+            patience: PATIENCE,
             means: Means::Link,
         }
     }
@@ -406,7 +347,7 @@ impl<'i> SegmentOptions<'i> {
         self.initialize_through(fd.as_fd(), size, &attempt)?;
         file::seal_size(fd.as_fd()).map_err(os)?;
         let stat = file::stat(fd.as_fd()).map_err(os)?;
-        Ok(Segment::anonymous_from(fd, stat, true, Access::ReadWrite, self.sparse))
+        Ok(Segment::anonymous_from(fd, &stat, true, Access::ReadWrite, self.sparse))
     }
 
     #[inline]
@@ -485,11 +426,6 @@ impl<'i> SegmentOptions<'i> {
         })
     }
 }
-
-/// Bytes that a segment has at most: locks lie above.
-pub(crate) const MOST: u64 = (1 << 60) - (1 << 30);
-
-pub(crate) const TOO_LARGE: &str = "no segment can have that many bytes; 2^60 is far beyond any machine";
 
 #[cfg(test)]
 mod tests {

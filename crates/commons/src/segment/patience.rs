@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 use super::place::Place;
 use crate::error::Error;
 
+/// How long is tried where the caller says nothing else.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Backing off, with an end.
 pub(crate) struct Patience {
     limit: Duration,

@@ -80,9 +80,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::name::Name;
-use super::options::{Lifetime, OwnerPolicy, SegmentOptions};
-use super::patience::Patience;
+use super::patience::{PATIENCE, Patience};
 use super::place::Place;
+use super::policy::{Lifetime, OwnerPolicy};
 use super::slot::{GATE, SLOTS, Slot, WHOLE};
 use crate::error::{Error, NotASegment, Result};
 use crate::sys::file::{self, Access, Identity, Kind, Stat};
@@ -498,7 +498,7 @@ pub(crate) fn delete_file(
 /// The same, waiting for the gate; `false` if the name does not mean that file.
 pub(crate) fn delete_file_patiently(place: &Place, fd: BorrowedFd<'_>, identity: Identity) -> Result<bool> {
     let verb = "delete";
-    let mut patience = Patience::new(SegmentOptions::PATIENCE);
+    let mut patience = Patience::new(PATIENCE);
     loop {
         match delete_file(place, fd, identity).map_err(|error| place.error(verb, error))? {
             Some(deleted) => return Ok(deleted),

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use super::name::Name;
-use super::options::{Lifetime, OwnerPolicy};
 use super::place::Place;
+use super::policy::{Lifetime, OwnerPolicy};
 use super::protocol::{Held, Hold, Manner, Present, no_segment, present, remove_orphan, why_not_open};
 use super::slot::{Slot, WHOLE};
 use crate::error::{Error, Result};
