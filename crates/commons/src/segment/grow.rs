@@ -13,9 +13,9 @@ use crate::sys::{Errno, filesystem, lock};
 
 impl Segment {
     /// Makes the segment larger: `size` bytes in all. The new bytes are zero, and reserved unless this handle
-    /// was made with [`sparse`](SegmentOptions::sparse). Others may be attached meanwhile: they see the new
+    /// was made with [`sparse`](crate::SegmentOptions::sparse). Others may be attached meanwhile: they see the new
     /// bytes once they attach anew, or at once if they had
-    /// [reserved address space](AttachOptions::reserve). Growing to a size that it has already does nothing.
+    /// [reserved address space](crate::AttachOptions::reserve). Growing to a size that it has already does nothing.
     ///
     /// On an error the segment is as it was.
     ///

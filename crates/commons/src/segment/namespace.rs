@@ -221,7 +221,7 @@ impl Namespace {
 
     /// Removes the name; the memory goes when the last attachment and handle have gone.
     ///
-    /// May wait, [a second](SegmentOptions::patience) at most, while others create or delete it.
+    /// May wait, [a second](crate::SegmentOptions::patience) at most, while others create or delete it.
     ///
     /// # Errors
     ///

@@ -8,7 +8,7 @@ use crate::sys::process;
 pub enum Lifetime {
     /// Until the last handle and attachment, in any process, has gone. If the last one ended without detaching
     /// (`kill -9`, `exec`, `_exit`), the segment is an *orphan*: the next one to open or create that name
-    /// removes it, and so does [`Namespace::sweep`].
+    /// removes it, and so does [`Namespace::sweep`](crate::Namespace::sweep).
     ///
     /// Remembered as the file's sticky bit: a `chmod` by hand that drops it makes the segment
     /// `UntilDeleted`.
