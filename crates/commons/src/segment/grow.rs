@@ -84,16 +84,15 @@ impl Segment {
             return file::set_size(fd, new).map_err(fail);
         }
         // Memory first, past the end, then the size in one step: who looks meanwhile sees the one or the other.
-        let reserved = match self.hold().filter(|_| filesystem.kind.is_memory()) {
-            // On no space, orphans may give some back.
-            Some(hold) => file::reserve(fd, old, more, true).or_else(|error| match error {
-                Errno::NOSPC if hold.place.namespace.sweep().is_ok_and(|sweep| sweep.segments > 0) => {
-                    file::reserve(fd, old, more, true)
-                }
-                error => Err(error),
-            }),
-            None => file::reserve(fd, old, more, true),
-        };
+        let reserve = || file::reserve(fd, old, more, true);
+        let mut reserved = reserve();
+        if reserved == Err(Errno::NOSPC) && filesystem.kind.is_memory() {
+            // Orphans may give some back.
+            let swept = self.namespace().and_then(|namespace| namespace.sweep().ok());
+            if swept.is_some_and(|sweep| sweep.segments > 0) {
+                reserved = reserve();
+            }
+        }
         match reserved.and_then(|()| file::set_size(fd, new)) {
             Ok(()) => Ok(()),
             Err(error) => {

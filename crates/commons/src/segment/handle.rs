@@ -337,10 +337,7 @@ impl Segment {
             self.deleting.store(false, Release);
             deleted
         } else {
-            let own = match file::open(hold.place.path(), Access::ReadWrite) {
-                Err(Errno::ACCESS) => file::open(hold.place.path(), Access::ReadOnly),
-                other => other,
-            };
+            let own = protocol::open_to_delete(&hold.place);
             through(own.map_err(|error| self.error(verb, error))?.as_fd())
         };
         if deleted? { Ok(()) } else { Err(Error::NotFound(self.attempt(verb))) }

@@ -1,5 +1,6 @@
 //! The protocol of names: how names come, are found and go, so that no crash between any two steps leaves
-//! a half-made segment, a stuck opener, or memory that one sweep does not find.
+//! a half-made segment, a stuck opener, or memory that one sweep does not find. Here is all of it but creating,
+//! which [`publish`](super::publish) has.
 //!
 //! # The locks
 //!
@@ -328,7 +329,7 @@ pub(crate) fn try_open(mut hold: Arc<Hold>, manner: Manner) -> Result<Step> {
     }
     if let Some(hold) = Arc::get_mut(&mut hold) {
         (hold.identity, hold.slot, hold.lifetime) = (stat.identity, slot, lifetime);
-        (hold.access, hold.forks, hold.created) = (access, forks, false);
+        (hold.access, hold.forks) = (access, forks);
     }
     if lifetime == Lifetime::UntilDeleted {
         return Ok(Step::Open(Held { fd, stat, hold }));
@@ -439,17 +440,21 @@ pub(crate) fn open(
     }
 }
 
+/// Opens a file for its gate: reading will do where writing is not permitted.
+pub(crate) fn open_to_delete(place: &Place) -> Result<OwnedFd, Errno> {
+    match file::open(place.path(), Access::ReadWrite) {
+        Err(Errno::ACCESS) => file::open(place.path(), Access::ReadOnly),
+        other => other,
+    }
+}
+
 /// Deletes whatever segment has that name.
 pub(crate) fn delete(place: &Place, patience: Duration) -> Result<()> {
     let verb = "delete";
     let fail = |error| place.error(verb, error);
     let mut patience = Patience::new(patience);
     loop {
-        let opened = match file::open(place.path(), Access::ReadWrite) {
-            Err(Errno::ACCESS) => file::open(place.path(), Access::ReadOnly),
-            other => other,
-        };
-        let fd = match opened {
+        let fd = match open_to_delete(place) {
             Ok(fd) => fd,
             Err(Errno::ACCESS) => return delete_unopened(place),
             Err(error) => {
