@@ -66,29 +66,36 @@ fn a_read_only_attachment_cannot_be_made_writable() {
 #[test]
 fn an_address_asked_for_is_used_if_it_is_free() {
     let private = Private::new();
-    let segment = private.options().create("x").unwrap();
-    let first = segment.attach().unwrap();
-    let taken = first.as_ptr().addr();
-    let error = segment.attach_with(&AttachOptions::new().at(taken)).unwrap_err();
-    assert!(matches!(error, Error::AddressInUse { address, .. } if address == taken), "{error}");
-    drop(first);
-    let again = segment.attach_with(&AttachOptions::new().at(taken)).unwrap();
-    assert_eq!(again.as_ptr().addr(), taken);
-    // SAFETY: what is replaced is the attachment above, which nothing uses until then.
-    let options = unsafe { AttachOptions::new().at_replacing(taken) };
-    let other = private.options().create("y").unwrap();
-    again.write_at(0, b"old").unwrap();
-    let replaced = other.attach_with(&options).unwrap();
-    let mut bytes = [1; 3];
-    replaced.read_at(0, &mut bytes).unwrap();
-    assert_eq!(bytes, [0; 3]);
-    std::mem::forget(again); // its mapping is gone
-    for bad in [1, taken + 1, 0] {
-        assert!(matches!(segment.attach_with(&AttachOptions::new().at(bad)), Err(Error::BadOption { .. })));
-    }
-    assert!(segment.attach_with(&AttachOptions::new().at(usize::MAX - page() + 1)).is_err());
-    let shifted = AttachOptions::new().range(1..).at(taken + 64 * page());
-    assert!(matches!(segment.attach_with(&shifted), Err(Error::BadOption { .. })));
+    // In a child, where no other thread maps anything meanwhile.
+    fork(|_| {
+        let segment = private.options().create("x").unwrap();
+        let first = segment.attach().unwrap();
+        let taken = first.as_ptr().addr();
+        let error = segment.attach_with(&AttachOptions::new().at(taken)).unwrap_err();
+        assert!(matches!(error, Error::AddressInUse { address, .. } if address == taken), "{error}");
+        drop(first);
+        let again = segment.attach_with(&AttachOptions::new().at(taken)).unwrap();
+        assert_eq!(again.as_ptr().addr(), taken);
+        // SAFETY: what is replaced is the attachment above, which nothing uses until then.
+        let options = unsafe { AttachOptions::new().at_replacing(taken) };
+        let other = private.options().create("y").unwrap();
+        again.write_at(0, b"old").unwrap();
+        let replaced = other.attach_with(&options).unwrap();
+        let mut bytes = [1; 3];
+        replaced.read_at(0, &mut bytes).unwrap();
+        assert_eq!(bytes, [0; 3]);
+        std::mem::forget(again); // its mapping is gone
+        for bad in [1, taken + 1, 0] {
+            assert!(matches!(
+                segment.attach_with(&AttachOptions::new().at(bad)),
+                Err(Error::BadOption { .. })
+            ));
+        }
+        assert!(segment.attach_with(&AttachOptions::new().at(usize::MAX - page() + 1)).is_err());
+        let shifted = AttachOptions::new().range(1..).at(taken + 64 * page());
+        assert!(matches!(segment.attach_with(&shifted), Err(Error::BadOption { .. })));
+    })
+    .succeed();
 }
 
 fn descriptors() -> usize {

@@ -14,7 +14,7 @@
 //!
 //! - *Create*: a file without a name; its slot; size, memory and first bytes; only then `link`.
 //! - *Open*, `UntilDeleted`: open, slot. *Open*, `UntilLastDetach`: open; ask who is there. A holder: take a
-//!   slot, and if the file still has its name: opened. Somebody with whole: start again. Nobody: try whole; got
+//!   slot, and if the file (looked at only then) still has its name: opened. Somebody with whole: start again. Nobody: try whole; got
 //!   it, this is an orphan: remove the name; start again in either case. A refused slot: start again.
 //! - *Leave* (the last of a handle and its attachments, `UntilLastDetach`): unmap; give the slot back; try
 //!   whole. Got it: remove the name. Refused: others remain.
@@ -78,6 +78,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::name::Name;
@@ -288,9 +289,13 @@ pub(crate) enum Step {
     Again(Arc<Hold>),
 }
 
+/// Whether the segment that was opened last was `UntilLastDetach`: most programs use one kind, and knowing it
+/// saves a call. Decides the order of the steps only.
+static EXPECTS_HOLDERS: AtomicBool = AtomicBool::new(true);
+
 /// Opens, once. `hold` says where, nobody else has it yet, and it is given back if it is not open.
 #[inline]
-pub(crate) fn try_open(mut hold: Arc<Hold>, manner: Manner) -> Result<Step> {
+pub(crate) fn try_open(hold: Arc<Hold>, manner: Manner) -> Result<Step> {
     let Manner { access, verb, .. } = manner;
     let place = &hold.place;
     // Before the file is opened: a fork that is under way then, or begins later, may share what is opened.
@@ -302,6 +307,10 @@ pub(crate) fn try_open(mut hold: Arc<Hold>, manner: Manner) -> Result<Step> {
         Err(error) => return Err(why_not_open(place, manner, error)),
     };
     let fail = |error| place.error(verb, error);
+    // What the file is, is looked at afterwards, once.
+    if EXPECTS_HOLDERS.load(Relaxed) && matches!(present(fd.as_fd()), Ok(Present::Holder(_))) {
+        return enter(hold, manner, fd, forks);
+    }
     let stat = file::stat(fd.as_fd()).map_err(fail)?;
     check(place, manner, &stat)?;
     if stat.names == 0 {
@@ -323,30 +332,66 @@ pub(crate) fn try_open(mut hold: Arc<Hold>, manner: Manner) -> Result<Step> {
             }
         }
     }
+    if lifetime == Lifetime::UntilLastDetach {
+        return enter(hold, manner, fd, forks);
+    }
+    EXPECTS_HOLDERS.store(false, Relaxed);
     let slot = Slot::next();
     if !lock::try_read(fd.as_fd(), slot.range()).map_err(fail)? {
         return Ok(Step::Again(hold));
     }
+    Ok(opened(hold, manner, fd, &stat, slot, forks))
+}
+
+/// The second half, for a file that somebody was seen to hold: takes a slot, and only then looks whether the
+/// file has its name, and whether it is what the caller wants.
+#[inline]
+fn enter(hold: Arc<Hold>, manner: Manner, fd: OwnedFd, forks: u64) -> Result<Step> {
+    let slot = Slot::next();
+    match lock::try_read(fd.as_fd(), slot.range()) {
+        Ok(true) => {}
+        Ok(false) => return Ok(Step::Again(hold)),
+        Err(error) => return Err(hold.place.error(manner.verb, error)),
+    }
+    let looked = file::stat(fd.as_fd()).map_err(|error| hold.place.error(manner.verb, error));
+    let stat = match looked.and_then(|stat| check(&hold.place, manner, &stat).map(|()| stat)) {
+        Ok(stat) if stat.names == 0 => return Ok(Step::Again(hold)),
+        Ok(stat) => stat,
+        Err(error) => {
+            leave_unseen(hold, manner, fd, slot, forks);
+            return Err(error);
+        }
+    };
+    let lifetime = Lifetime::of(&stat);
+    EXPECTS_HOLDERS.store(lifetime == Lifetime::UntilLastDetach, Relaxed);
+    if lifetime == Lifetime::UntilLastDetach {
+        let (namespace, device) = (&hold.place.namespace, stat.identity.device);
+        if let Err(error) = namespace.check_lifetime(&hold.place, manner.verb, device, fd.as_fd()) {
+            leave_unseen(hold, manner, fd, slot, forks);
+            return Err(error);
+        }
+    }
+    Ok(opened(hold, manner, fd, &stat, slot, forks))
+}
+
+#[inline]
+fn opened(mut hold: Arc<Hold>, manner: Manner, fd: OwnedFd, stat: &Stat, slot: Slot, forks: u64) -> Step {
     if let Some(hold) = Arc::get_mut(&mut hold) {
-        (hold.identity, hold.slot, hold.lifetime) = (stat.identity, slot, lifetime);
-        (hold.access, hold.forks) = (access, forks);
+        (hold.identity, hold.slot, hold.lifetime) = (stat.identity, slot, Lifetime::of(stat));
+        (hold.access, hold.forks) = (manner.access, forks);
     }
-    if lifetime == Lifetime::UntilDeleted {
-        return Ok(Step::Open(Held { fd, stat, hold }));
-    }
-    match file::stat(fd.as_fd()) {
-        Ok(stat) if stat.names == 1 => Ok(Step::Open(Held { fd, stat, hold })),
-        Ok(stat) if stat.names == 0 => Ok(Step::Again(hold)),
-        other => {
-            let place = hold.place.clone();
+    Step::Open(Held { fd, stat: *stat, hold })
+}
+
+/// Gives back a slot of a file that will not do. Meanwhile the last of its holders may have seen this slot, and
+/// have left the name to it.
+#[cold]
+fn leave_unseen(hold: Arc<Hold>, manner: Manner, fd: OwnedFd, slot: Slot, forks: u64) {
+    if let Ok(stat) = file::stat(fd.as_fd()) {
+        if let Step::Open(Held { fd, hold, .. }) = opened(hold, manner, fd, &stat, slot, forks) {
             if let Some(hold) = Arc::into_inner(hold) {
                 hold.leave_with(fd);
             }
-            let what = NotASegment::HardLinked;
-            Err(other.err().map_or_else(
-                || Error::NotASegment { attempt: place.attempt(verb), what },
-                |error| place.error(verb, error),
-            ))
         }
     }
 }

@@ -63,6 +63,7 @@ impl Private {
 }
 
 /// A forked child; killed and reaped if it still runs when dropped.
+#[must_use = "what becomes of the child says whether its part of the test passed"]
 pub struct Child {
     pub pid: i32,
     /// The other end is the child's.

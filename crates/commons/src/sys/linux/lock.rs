@@ -43,19 +43,37 @@ fn flock(what: What, range: Range) -> Flock {
     lock
 }
 
+/// `fcntl` with a lock, by the shortest way into the kernel: libc's looks through all its commands first.
+///
+/// # Safety
+///
+/// `command` is one that takes a `Flock`; `lock` is valid for reads, and for writes if the command fills it.
+#[inline]
+unsafe fn fcntl(fd: BorrowedFd<'_>, command: libc::c_int, lock: *mut Flock) -> Result<()> {
+    let fd = fd.as_raw_fd();
+    #[cfg(target_pointer_width = "64")]
+    // SAFETY: as the caller promises; here the kernel's structure is libc's.
+    let done = unsafe { libc::syscall(libc::SYS_fcntl, fd, command, lock) == 0 };
+    #[cfg(not(target_pointer_width = "64"))]
+    // SAFETY: as the caller promises.
+    let done = unsafe { libc::fcntl(fd, command, lock) == 0 };
+    if done {
+        return Ok(());
+    }
+    // SAFETY: the address of this thread's `errno` is valid for reads.
+    Err(Errno::from_raw_os_error(unsafe { *libc::__errno_location() }))
+}
+
 #[inline]
 fn set(fd: BorrowedFd<'_>, what: What, range: Range) -> Result<bool> {
     let lock = flock(what, range);
     loop {
         // SAFETY: `F_OFD_SETLK` reads the structure, which outlives the call.
-        if unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) } == 0 {
-            return Ok(true);
-        }
-        // SAFETY: the address of this thread's `errno` is valid for reads.
-        match Errno::from_raw_os_error(unsafe { *libc::__errno_location() }) {
-            Errno::AGAIN | Errno::ACCESS => return Ok(false),
-            Errno::INTR => {}
-            error => return Err(error),
+        match unsafe { fcntl(fd, libc::F_OFD_SETLK, (&raw const lock).cast_mut()) } {
+            Ok(()) => return Ok(true),
+            Err(Errno::AGAIN | Errno::ACCESS) => return Ok(false),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
         }
     }
 }
@@ -92,10 +110,7 @@ pub(crate) fn unlock_all(fd: BorrowedFd<'_>) -> Result<()> {
 pub(crate) fn conflict(fd: BorrowedFd<'_>, range: Range) -> Result<Option<Range>> {
     let mut lock = flock(What::Write, range);
     // SAFETY: `F_OFD_GETLK` reads and fills the structure, which outlives the call.
-    if unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) } != 0 {
-        // SAFETY: the address of this thread's `errno` is valid for reads.
-        return Err(Errno::from_raw_os_error(unsafe { *libc::__errno_location() }));
-    }
+    unsafe { fcntl(fd, libc::F_OFD_GETLK, &raw mut lock)? };
     if i32::from(lock.l_type) == libc::F_UNLCK {
         return Ok(None);
     }
