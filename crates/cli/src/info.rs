@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use commons::{Error, Holder, Holders, Namespace};
+use commons::{Entry, Error, Holder, Holders, Namespace};
 use serde::Serialize;
 
 use crate::args;
@@ -15,7 +15,7 @@ use crate::record::{self, Fields, Record};
 pub(crate) fn info(namespace: &Namespace, info: &args::Info) -> Outcome<()> {
     let entry = namespace.entry(&info.name)?;
     // Gone between the two looks: say so as the first look would have.
-    let record = match Record::of(&entry)? {
+    let record = match Record::of(&entry, namespace)? {
         Some(record) => record,
         None => return Err(gone(namespace, info)),
     };
@@ -26,12 +26,12 @@ pub(crate) fn info(namespace: &Namespace, info: &args::Info) -> Outcome<()> {
     };
     let mut output = Output::new()?;
     if info.json {
-        let details = Details::new(&record, namespace, holders.as_ref());
+        let details = Details::new(&record, holders.as_ref());
         let text = serde_json::to_vec_pretty(&details).map_err(|error| Failure::new(error.to_string()))?;
         output.write(&text)?;
         output.write(b"\n")?;
     } else {
-        sheet(&mut output, namespace, &record, holders.as_ref())?;
+        sheet(&mut output, namespace, &entry, &record, holders.as_ref())?;
     }
     output.finish()
 }
@@ -46,44 +46,44 @@ fn gone(namespace: &Namespace, info: &args::Info) -> Failure {
 fn sheet(
     output: &mut Output,
     namespace: &Namespace,
+    entry: &Entry,
     record: &Record,
     holders: Option<&Holders>,
 ) -> Outcome<()> {
-    let info = &record.info;
     let path: PathBuf = namespace.directory().components().collect();
-    let path = path.join(record.name.file_name());
-    let lifetime = match record.is_orphan() {
+    let path = path.join(entry.name().file_name());
+    let lifetime = match record.orphan {
         true => format!(
             "{} ({}, and nobody holds it: 'commons sweep' deletes it)",
             output.styled(ALARM, "orphan"),
-            record::lifetime(info.lifetime)
+            record::lifetime(record.lifetime)
         ),
-        false => record::lifetime(info.lifetime).to_owned(),
+        false => record::lifetime(record.lifetime).to_owned(),
     };
     let bytes = |bytes: u64| match bytes {
         0..1024 => output::size(bytes),
         _ => format!("{bytes} bytes ({})", output::size(bytes)),
     };
-    let modified = match record::time(info.modified) {
-        Some(time) => format!("{time} ({} ago)", output::age(info.modified, SystemTime::now())),
+    let modified = match record.modified.and_then(|then| Some((then, record::time(then)?))) {
+        Some((then, time)) => format!("{time} ({} ago)", output::age(then, SystemTime::now())),
         None => "unknown".to_owned(),
     };
     let mut owners = Owners::default();
-    let owner = format!("{} (uid {}, gid {})", owners.name(info.uid), info.uid, info.gid);
+    let owner = format!("{} (uid {}, gid {})", owners.name(record.uid), record.uid, record.gid);
     let holding = match record.holders {
         Some(1) => "1 handle".to_owned(),
         Some(handles) => format!("{handles} handles"),
         None => "unknown: it may not be opened for reading".to_owned(),
     };
     let rows = [
-        ("name", record.name.to_string()),
+        ("name", record.title()),
         ("path", failure::one_line(&path.to_string_lossy())),
-        ("kind", format!("{}, on {}", record::kind(namespace), namespace.filesystem_name())),
-        ("size", bytes(info.size)),
-        ("reserved", bytes(info.reserved)),
+        ("kind", format!("{}, on {}", record.kind.name(), namespace.filesystem_name())),
+        ("size", bytes(record.size)),
+        ("reserved", bytes(record.reserved)),
         ("resident", record.resident.map_or("unknown".to_owned(), bytes)),
         ("lifetime", lifetime),
-        ("mode", record::mode(info.mode)),
+        ("mode", record::mode(record.mode)),
         ("owner", owner),
         ("modified", modified),
         ("holders", holding),
@@ -162,7 +162,7 @@ struct Unknown {
 }
 
 impl<'a> Details<'a> {
-    fn new(record: &Record, namespace: &Namespace, holders: Option<&'a Holders>) -> Details<'a> {
+    fn new(record: &Record, holders: Option<&'a Holders>) -> Details<'a> {
         let process = |holder: &'a Holder| Process {
             pid: holder.pid,
             command: holder.command.as_deref(),
@@ -170,8 +170,8 @@ impl<'a> Details<'a> {
             mapped: holder.mapped,
         };
         Details {
-            fields: record.fields(namespace),
-            reserved: record.info.reserved,
+            fields: record.fields(),
+            reserved: record.reserved,
             pids: holders.map(|holders| holders.processes.iter().map(process).collect()),
             unknown: holders.map(|holders| Unknown {
                 elsewhere: holders.elsewhere,

@@ -10,32 +10,29 @@ use crate::failure::{Failure, Outcome};
 use crate::output::{self, ALARM, Output, QUIET};
 use crate::pattern::Pattern;
 use crate::record::{self, Record};
+use crate::survey;
 use crate::table::{self, Cell, Column};
 
 pub(crate) fn list(namespace: &Namespace, list: &List) -> Outcome<()> {
     let pattern = list.pattern.as_deref().map(Pattern::new);
-    let mut records = Vec::new();
-    for entry in namespace.list()? {
-        let entry = entry?;
-        if pattern.as_ref().is_none_or(|pattern| pattern.matches(entry.name())) {
-            // What is gone since was not there.
-            records.extend(Record::of(&entry)?);
-        }
+    let mut records = survey::segments(namespace)?;
+    if let Some(pattern) = pattern {
+        records.retain(|record| pattern.matches(&record.name));
     }
     records.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     let mut output = Output::new()?;
     if list.json {
-        let fields: Vec<_> = records.iter().map(|record| record.fields(namespace)).collect();
+        let fields: Vec<_> = records.iter().map(Record::fields).collect();
         let text = serde_json::to_vec_pretty(&fields).map_err(|error| Failure::new(error.to_string()))?;
         output.write(&text)?;
         output.write(b"\n")?;
     } else {
-        print(&mut output, namespace, &records)?;
+        print(&mut output, &records)?;
     }
     output.finish()
 }
 
-fn print(output: &mut Output, namespace: &Namespace, records: &[Record]) -> Outcome<()> {
+fn print(output: &mut Output, records: &[Record]) -> Outcome<()> {
     let columns = [
         Column("name", false),
         Column("kind", false),
@@ -47,27 +44,25 @@ fn print(output: &mut Output, namespace: &Namespace, records: &[Record]) -> Outc
         Column("mode", false),
         Column("age", true),
     ];
-    let kind = record::kind(namespace);
     let now = SystemTime::now();
     let mut owners = Owners::default();
     let row = |record: &Record| {
-        let info = &record.info;
-        let lifetime = if record.is_orphan() {
+        let lifetime = if record.orphan {
             Cell::styled(ALARM, "orphan")
         } else {
-            Cell::new(record::lifetime(info.lifetime))
+            Cell::new(record::lifetime(record.lifetime))
         };
         let known = |text: Option<String>| text.map_or(Cell::new("-"), Cell::new);
         [
-            Cell::new(record.name.to_string()),
-            Cell::new(kind),
-            Cell::new(output::short_size(info.size)),
+            Cell::new(record.title()),
+            Cell::new(record.kind.name()),
+            Cell::new(output::short_size(record.size)),
             known(record.resident.map(output::short_size)),
             known(record.holders.map(|holders| holders.to_string())),
             lifetime,
-            Cell::new(owners.name(info.uid).to_owned()),
-            Cell::new(record::mode(info.mode)),
-            Cell::styled(QUIET, output::age(info.modified, now)),
+            Cell::new(owners.name(record.uid).to_owned()),
+            Cell::new(record::mode(record.mode)),
+            Cell::styled(QUIET, record.modified.map_or("-".to_owned(), |time| output::age(time, now))),
         ]
     };
     let rows: Vec<_> = records.iter().map(row).collect();

@@ -17,6 +17,7 @@ mod manage;
 mod output;
 mod pattern;
 mod record;
+mod survey;
 mod table;
 
 use std::process::ExitCode;

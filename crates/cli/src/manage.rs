@@ -74,8 +74,9 @@ pub(crate) fn remove(namespace: &Namespace, names: &[OsString]) -> Outcome<ExitC
     }
     for entry in namespace.list()? {
         let entry = entry?;
+        let name = entry.name().to_os_string();
         let mut wanted = false;
-        for (_, matched) in patterns.iter_mut().filter(|(pattern, _)| pattern.matches(entry.name())) {
+        for (_, matched) in patterns.iter_mut().filter(|(pattern, _)| pattern.matches(&name)) {
             *matched = true;
             wanted = true;
         }
@@ -103,10 +104,11 @@ pub(crate) fn sweep(namespace: &Namespace, dry_run: bool) -> Outcome<()> {
     let (segments, bytes, failed) = if dry_run {
         let (mut segments, mut bytes) = (0, 0);
         for entry in namespace.list()? {
-            let Some(record) = Record::of(&entry?)?.filter(Record::is_orphan) else { continue };
-            output.line(&format!("{}  {}", record.name, output::size(record.info.reserved)))?;
+            let record = Record::of(&entry?, namespace)?;
+            let Some(record) = record.filter(|record| record.orphan) else { continue };
+            output.line(&format!("{}  {}", record.title(), output::size(record.reserved)))?;
             segments += 1;
-            bytes += record.info.reserved;
+            bytes += record.reserved;
         }
         (segments, bytes, 0)
     } else {

@@ -1,76 +1,137 @@
-//! What is known of a segment without holding it, for people and for scripts.
+//! What is known of a piece of shared memory without holding it, for people and for scripts.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use commons::{Entry, Info, Lifetime, Name, Namespace};
+use commons::{Entry, Lifetime, Name, Namespace};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::failure::Outcome;
 
-/// What a look at a segment showed.
+/// What kind of shared memory it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    /// A segment of POSIX shared memory: what shm_open opens
+    Posix,
+    /// A segment in a namespace of its own
+    File,
+    /// A System V segment of the kernel's
+    Sysv,
+    /// An anonymous file in memory, without a name
+    Memfd,
+    /// A file that was deleted and is still mapped, shared
+    Deleted,
+}
+
+impl Kind {
+    /// `Posix` for what `shm_open` opens, else `File`.
+    pub(crate) fn of(namespace: &Namespace) -> Kind {
+        if namespace.directory() == Path::new("/dev/shm") { Kind::Posix } else { Kind::File }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Posix => "posix",
+            Kind::File => "file",
+            Kind::Sysv => "sysv",
+            Kind::Memfd => "memfd",
+            Kind::Deleted => "deleted",
+        }
+    }
+}
+
+/// What a look at a piece of shared memory showed.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
-    pub(crate) name: Name,
-    pub(crate) info: Info,
-    /// `None` if the segment may not be opened for reading.
-    pub(crate) holders: Option<usize>,
+    pub(crate) kind: Kind,
+    /// As the other subcommands take it: a segment's name, `sysv:ID`; for what has no name, what says most.
+    pub(crate) name: OsString,
+    /// The namespace's directory, for a segment in one.
+    pub(crate) namespace: Option<PathBuf>,
+    /// Bytes.
+    pub(crate) size: u64,
+    /// Bytes of memory or disk that are allocated to it.
+    pub(crate) reserved: u64,
+    /// Bytes in memory; `None` if that is not known.
     pub(crate) resident: Option<u64>,
+    /// `None` if it may not be opened for reading.
+    pub(crate) holders: Option<usize>,
+    pub(crate) lifetime: Lifetime,
+    /// Whether it belongs to nobody any more.
+    pub(crate) orphan: bool,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// Permission bits.
+    pub(crate) mode: u32,
+    pub(crate) modified: Option<SystemTime>,
 }
 
 impl Record {
     /// Looks at a segment; `None` if it is gone.
-    pub(crate) fn of(entry: &Entry) -> Outcome<Option<Record>> {
-        let name = entry.name().clone();
-        if let Some(look) = entry.look() {
-            let (info, resident) = (look.info, look.resident);
-            return Ok(Some(Record { name, info, holders: Some(look.holders), resident }));
-        }
-        let info = entry.info()?;
-        Ok(info.map(|info| Record { name, info, holders: None, resident: None }))
+    pub(crate) fn of(entry: &Entry, namespace: &Namespace) -> Outcome<Option<Record>> {
+        let look = entry.look();
+        let Some(info) = look.map_or_else(|| entry.info(), |look| Ok(Some(look.info)))? else {
+            return Ok(None);
+        };
+        Ok(Some(Record {
+            kind: Kind::of(namespace),
+            name: entry.name().to_os_string(),
+            // Written in one way, whatever slashes it was given with.
+            namespace: Some(namespace.directory().components().collect()),
+            size: info.size,
+            reserved: info.reserved,
+            resident: look.and_then(|look| look.resident),
+            holders: look.map(|look| look.holders),
+            lifetime: info.lifetime,
+            orphan: look.is_some_and(|look| look.is_orphan()),
+            uid: info.uid,
+            gid: info.gid,
+            mode: info.mode,
+            modified: Some(info.modified),
+        }))
     }
 
-    pub(crate) fn is_orphan(&self) -> bool {
-        self.info.lifetime == Lifetime::UntilLastDetach && self.holders == Some(0)
+    /// The name for people: without control characters.
+    pub(crate) fn title(&self) -> String {
+        Name::new(&self.name)
+            .map_or_else(|_| crate::failure::one_line(&self.name.to_string_lossy()), |name| name.to_string())
     }
 
     /// The record for scripts.
-    pub(crate) fn fields(&self, namespace: &Namespace) -> Fields {
+    pub(crate) fn fields(&self) -> Fields {
         Fields {
-            name: self.name.to_os_string().to_string_lossy().into_owned(),
-            kind: kind(namespace),
-            // Written in one way, whatever slashes it was given with.
-            namespace: namespace.directory().components().collect::<PathBuf>().display().to_string(),
-            size: self.info.size,
+            name: self.name.to_string_lossy().into_owned(),
+            kind: self.kind,
+            namespace: self.namespace.as_ref().map(|directory| directory.display().to_string()),
+            size: self.size,
             resident: self.resident,
             holders: self.holders,
-            lifetime: lifetime(self.info.lifetime),
-            uid: self.info.uid,
-            mode: mode(self.info.mode),
-            modified: time(self.info.modified),
+            lifetime: lifetime(self.lifetime),
+            orphan: self.orphan,
+            uid: self.uid,
+            mode: mode(self.mode),
+            modified: self.modified.and_then(time),
         }
     }
 }
 
-/// A segment as JSON. The keys are an interface: keep them.
+/// A piece of shared memory as JSON. The keys are an interface: keep them.
 #[derive(Debug, Serialize)]
 pub(crate) struct Fields {
     name: String,
-    kind: &'static str,
-    namespace: String,
+    kind: Kind,
+    namespace: Option<String>,
     size: u64,
     resident: Option<u64>,
     holders: Option<usize>,
     lifetime: &'static str,
+    orphan: bool,
     uid: u32,
     mode: String,
     modified: Option<String>,
-}
-
-/// `posix` for what `shm_open` opens, else `file`.
-pub(crate) fn kind(namespace: &Namespace) -> &'static str {
-    if namespace.directory() == Path::new("/dev/shm") { "posix" } else { "file" }
 }
 
 pub(crate) fn lifetime(lifetime: Lifetime) -> &'static str {

@@ -8,8 +8,19 @@ use common::Place;
 use commons::{Lifetime, Namespace, SegmentOptions};
 use serde_json::{Value, json};
 
-const KEYS: [&str; 10] =
-    ["name", "kind", "namespace", "size", "resident", "holders", "lifetime", "uid", "mode", "modified"];
+const KEYS: [&str; 11] = [
+    "name",
+    "kind",
+    "namespace",
+    "size",
+    "resident",
+    "holders",
+    "lifetime",
+    "orphan",
+    "uid",
+    "mode",
+    "modified",
+];
 
 fn sorted(keys: impl IntoIterator<Item = impl Into<String>>) -> Vec<String> {
     let mut keys: Vec<String> = keys.into_iter().map(Into::into).collect();
