@@ -10,27 +10,50 @@ use crate::segment::Name;
 /// A result of Commons.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Which segment an error is about, and what was being done with it.
+/// What an error is about, and what was being done with it.
 ///
 /// Prints as `create "jobs" in /dev/shm`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     pub(crate) verb: &'static str,
-    pub(crate) name: Option<Name>,
-    pub(crate) directory: Option<PathBuf>,
+    pub(crate) subject: Subject,
+    /// The snapshot's file, where there is one.
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// What was tried to do something with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    Segment(Name, PathBuf),
+    Anonymous,
+    Namespace(PathBuf),
+    Snapshot,
 }
 
 impl Attempt {
+    fn of(verb: &'static str, subject: Subject) -> Box<Attempt> {
+        Box::new(Attempt { verb, subject, file: None })
+    }
+
     pub(crate) fn new(verb: &'static str, name: Name, directory: &Path) -> Box<Attempt> {
-        Box::new(Attempt { verb, name: Some(name), directory: Some(directory.into()) })
+        Attempt::of(verb, Subject::Segment(name, directory.into()))
     }
 
     pub(crate) fn anonymous(verb: &'static str) -> Box<Attempt> {
-        Box::new(Attempt { verb, name: None, directory: None })
+        Attempt::of(verb, Subject::Anonymous)
     }
 
     pub(crate) fn directory(verb: &'static str, directory: &Path) -> Box<Attempt> {
-        Box::new(Attempt { verb, name: None, directory: Some(directory.into()) })
+        Attempt::of(verb, Subject::Namespace(directory.into()))
+    }
+
+    pub(crate) fn snapshot(verb: &'static str) -> Box<Attempt> {
+        Attempt::of(verb, Subject::Snapshot)
+    }
+
+    pub(crate) fn with_file(mut self: Box<Self>, file: Option<&Path>) -> Box<Attempt> {
+        self.file = file.map(Path::to_owned);
+        self
     }
 
     /// What was tried: "create", "open", "attach"…
@@ -40,23 +63,33 @@ impl Attempt {
 
     /// The segment's name; `None` for an anonymous segment or a whole namespace.
     pub fn name(&self) -> Option<&Name> {
-        self.name.as_ref()
+        match &self.subject {
+            Subject::Segment(name, _) => Some(name),
+            _ => None,
+        }
     }
 
     /// The namespace's directory; `None` for an anonymous segment.
     pub fn namespace(&self) -> Option<&Path> {
-        self.directory.as_deref()
+        match &self.subject {
+            Subject::Segment(_, directory) | Subject::Namespace(directory) => Some(directory),
+            _ => None,
+        }
     }
 }
 
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.name, &self.directory) {
-            (Some(name), Some(directory)) => {
-                write!(f, "{} \"{name}\" in {}", self.verb, directory.display())
-            }
-            (None, Some(directory)) => write!(f, "{} {}", self.verb, directory.display()),
-            _ => write!(f, "{} an anonymous segment", self.verb),
+        let verb = self.verb;
+        match &self.subject {
+            Subject::Segment(name, directory) => write!(f, "{verb} \"{name}\" in {}", directory.display()),
+            Subject::Anonymous => write!(f, "{verb} an anonymous segment"),
+            Subject::Namespace(directory) => write!(f, "{verb} {}", directory.display()),
+            Subject::Snapshot => write!(f, "{verb} the snapshot"),
+        }?;
+        match &self.file {
+            Some(file) => write!(f, " (file {})", file.display()),
+            None => Ok(()),
         }
     }
 }
@@ -323,6 +356,30 @@ pub enum Error {
         wanted: u64,
     },
 
+    /// A snapshot is damaged, or none. Nothing was changed.
+    #[error("cannot {attempt}: {why} (byte {position}); nothing was changed")]
+    Damaged {
+        /// What was tried.
+        attempt: Box<Attempt>,
+        /// Where in the snapshot it was found out.
+        position: u64,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+
+    /// A snapshot was made of a segment of another size. Nothing was changed.
+    #[error(
+        "cannot {attempt}: the snapshot is of {snapshot} bytes and the segment has {segment}; load it under another name"
+    )]
+    WrongSize {
+        /// What was tried.
+        attempt: Box<Attempt>,
+        /// Bytes of the segment that was saved.
+        snapshot: u64,
+        /// Bytes of the segment that was to be loaded into.
+        segment: u64,
+    },
+
     /// Nobody created the segment in time.
     #[error("cannot {attempt}: not there after {} ms; is its creator running?", waited.as_millis())]
     TimedOut {
@@ -375,7 +432,9 @@ impl Error {
             | Error::BadOption { .. }
             | Error::OutOfRange { .. }
             | Error::Misaligned { .. }
+            | Error::WrongSize { .. }
             | Error::Shrink { .. } => libc::EINVAL,
+            Error::Damaged { .. } => libc::EBADMSG,
             Error::NoSpace { .. } => libc::ENOSPC,
             Error::BeyondLimit { limit: Limit::FileSize, .. } => libc::EFBIG,
             Error::BeyondLimit { .. } | Error::TooManyMappings { .. } | Error::LockedMemoryLimit { .. } => {
@@ -443,7 +502,7 @@ impl fmt::Display for Free {
 }
 
 fn no_space_advice(attempt: &Attempt, wanted: u64, free: u64, total: u64, free_files: Option<u64>) -> String {
-    let Some(directory) = &attempt.directory else {
+    let Some(directory) = attempt.namespace() else {
         return "free some memory, or make it sparse".into();
     };
     let directory = directory.display();

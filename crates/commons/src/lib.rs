@@ -42,10 +42,12 @@
 //!
 //! # Features
 //!
-//! `tracing`, off by default: events for the `tracing` crate: creations, names removed, sweeps.
+//! Both off by default. `tracing`: events for the `tracing` crate: creations, names removed, sweeps. `zstd`:
+//! compressed snapshots.
 
 mod error;
 mod segment;
+pub mod snapshot;
 mod sys;
 
 pub use error::{Attempt, Error, Limit, NotASegment, Result};

@@ -33,7 +33,7 @@ mod place;
 mod policy;
 mod protocol;
 mod publish;
-mod reserve;
+pub(crate) mod reserve;
 pub mod slot;
 mod view;
 
@@ -44,6 +44,7 @@ pub use holders::{Holder, Holders};
 pub use name::Name;
 pub(crate) use name::TOO_LONG;
 pub use namespace::{Namespace, Sweep};
+pub(crate) use options::Unfilled;
 pub use options::{InitializerResult, SegmentOptions};
 pub use policy::{Lifetime, OwnerPolicy};
 pub use view::Atomic;

@@ -25,6 +25,15 @@ pub type InitializerResult = Result<(), Box<dyn StdError + Send + Sync>>;
 
 type Initializer<'i> = dyn Fn(&mut [u8]) -> InitializerResult + 'i;
 
+/// A new segment that has its size and memory, and no name yet.
+pub(crate) struct Unfilled<'u> {
+    pub(crate) fd: BorrowedFd<'u>,
+    pub(crate) place: &'u Place,
+    pub(crate) kind: filesystem::Kind,
+    /// Bytes.
+    pub(crate) size: u64,
+}
+
 /// How a segment is created or opened.
 ///
 /// ```
@@ -193,6 +202,15 @@ impl<'i> SegmentOptions<'i> {
     #[doc(alias = "shmget")]
     #[doc(alias = "O_EXCL")]
     pub fn create(&self, name: impl AsRef<OsStr>) -> Result<Segment> {
+        self.create_with(name, |_| Ok(()))
+    }
+
+    /// Creates a segment whose bytes are what `fill` puts there, once its memory is had. Nobody sees them before.
+    pub(crate) fn create_with(
+        &self,
+        name: impl AsRef<OsStr>,
+        fill: impl FnOnce(&Unfilled<'_>) -> Result<()>,
+    ) -> Result<Segment> {
         let place = self.place(name)?;
         self.check(true, &|| place.attempt("create"))?;
         // For a large one it is worth a call to find out before its memory is reserved.
@@ -200,6 +218,8 @@ impl<'i> SegmentOptions<'i> {
             publish::make_way(&place)?;
         }
         let mut prepared = self.prepare(&place)?;
+        let (kind, _) = place.namespace.kind_and_block(prepared.stat().identity.device, prepared.fd());
+        fill(&Unfilled { fd: prepared.fd(), place: &place, kind, size: prepared.stat().size })?;
         let mut patience = Patience::new(self.patience);
         loop {
             match prepared.publish()? {
@@ -348,6 +368,10 @@ impl<'i> SegmentOptions<'i> {
         file::seal_size(fd.as_fd()).map_err(os)?;
         let stat = file::stat(fd.as_fd()).map_err(os)?;
         Ok(Segment::anonymous_from(fd, &stat, true, Access::ReadWrite, self.sparse))
+    }
+
+    pub(crate) fn is_sparse(&self) -> bool {
+        self.sparse
     }
 
     #[inline]

@@ -32,21 +32,33 @@ impl Plan {
 /// Looks at the limits whose breach would be a signal instead of an error. `more` is how many bytes would be
 /// allocated, at once or later.
 pub(crate) fn check_limits(plan: Plan, more: u64, attempt: &dyn Fn() -> Box<Attempt>) -> Result<()> {
-    let beyond = |most, available, limit| {
-        Err(Error::BeyondLimit { attempt: attempt(), wanted: more, most, available, limit })
-    };
-    if let Some(most) = limits::file_size(plan.rounded()) {
-        if plan.rounded() > most {
-            return beyond(most, most, Limit::FileSize);
-        }
+    check_file_size(plan.rounded(), attempt)?;
+    if plan.kind.is_memory() && !plan.sparse { check_memory(more, attempt) } else { Ok(()) }
+}
+
+/// Whether this process may write to a file up to `size`.
+pub(crate) fn check_file_size(size: u64, attempt: &dyn Fn() -> Box<Attempt>) -> Result<()> {
+    match limits::file_size(size) {
+        Some(most) if size > most => Err(Error::BeyondLimit {
+            attempt: attempt(),
+            wanted: size,
+            most,
+            available: most,
+            limit: Limit::FileSize,
+        }),
+        _ => Ok(()),
     }
-    if plan.kind.is_memory() && !plan.sparse {
-        if let Err(short) = limits::memory(more) {
-            let limit = short.cgroup.map_or(Limit::Machine, Limit::Cgroup);
-            return beyond(short.limit, short.available, limit);
-        }
-    }
-    Ok(())
+}
+
+/// Whether so many bytes of memory can be had.
+pub(crate) fn check_memory(bytes: u64, attempt: &dyn Fn() -> Box<Attempt>) -> Result<()> {
+    limits::memory(bytes).map_err(|short| Error::BeyondLimit {
+        attempt: attempt(),
+        wanted: bytes,
+        most: short.limit,
+        available: short.available,
+        limit: short.cgroup.map_or(Limit::Machine, Limit::Cgroup),
+    })
 }
 
 /// Gives a new, empty file its size and memory; the size that it got.

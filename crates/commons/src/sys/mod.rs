@@ -7,7 +7,7 @@
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use linux::{file, filesystem, limits, lock, map, process, signal, watch, who};
+pub(crate) use linux::{extent, file, filesystem, limits, lock, map, process, signal, watch, who};
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 compile_error!("Commons runs on Linux; another system is one more module beside `sys/linux`");

@@ -1,0 +1,162 @@
+//! Files that appear whole or not at all.
+//!
+//! The bytes go into a file without a name (where the filesystem has none such: with a temporary one), which
+//! gets its name once all of them are there and, unless that is waived, on disk. Where the name is taken, the
+//! file has a temporary name between two calls, until it is renamed. A crash there leaves that name; the file
+//! was marked by a lock before it had it, so that the next save to the same file can tell that nobody works on
+//! it any more, and removes it.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::out::{Out, Regular};
+use crate::sys::file::Access;
+use crate::sys::{Errno, extent, file, process};
+
+/// What a temporary name ends with.
+const SUFFIX: &str = ".commons-part";
+/// Bytes of the file's own name that a temporary one repeats, so that it is not too long.
+const KEPT: usize = 200;
+
+/// A file on its way.
+#[derive(Debug)]
+pub(super) struct WholeFile {
+    pub(super) file: File,
+    target: PathBuf,
+    directory: PathBuf,
+    temporary: Option<CString>,
+}
+
+impl WholeFile {
+    /// Begins a file that will be `path`, whose permissions are `mode` without the umask's.
+    pub(super) fn begin(path: &Path, mode: u32) -> io::Result<WholeFile> {
+        // In the place of a link's target, as other programs write to it.
+        let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if target.file_name().is_none() {
+            return Err(Errno::ISDIR.into());
+        }
+        let directory = match target.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        remove_leftovers(&directory, &target);
+        let c_directory = c_path(&directory)?;
+        let (fd, temporary) = match file::create_nameless(&c_directory, mode) {
+            Ok(fd) => (fd, None),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
+                let path = temporary(&directory, &target)?;
+                (file::create_new(&path, mode)?, Some(path))
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let whole = WholeFile { file: fd.into(), target, directory, temporary };
+        // Where the filesystem knows no locks, leftovers stay.
+        let _ = extent::try_mark(whole.file.as_fd());
+        Ok(whole)
+    }
+
+    /// Gives it its name, in the place of what had it.
+    pub(super) fn finish(mut self, sync: bool) -> io::Result<()> {
+        if sync {
+            extent::sync(self.file.as_fd())?;
+        }
+        let target = c_path(&self.target)?;
+        let linked = match self.temporary {
+            None => file::link(self.file.as_fd(), &target),
+            Some(_) => Err(Errno::EXIST),
+        };
+        match linked {
+            Ok(()) => {}
+            Err(Errno::EXIST) => {
+                if self.temporary.is_none() {
+                    let path = temporary(&self.directory, &self.target)?;
+                    file::link(self.file.as_fd(), &path)?;
+                    self.temporary = Some(path);
+                }
+                if let Some(path) = &self.temporary {
+                    extent::rename_over(path, &target)?;
+                    self.temporary = None;
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if sync {
+            extent::sync(extent::open_directory(&c_path(&self.directory)?)?.as_fd())?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for WholeFile {
+    fn drop(&mut self) {
+        if let Some(path) = &self.temporary {
+            let _ = file::unlink(path);
+        }
+    }
+}
+
+/// Reads all that there is into a file without a name.
+pub(super) fn spool(from: &mut dyn Read) -> io::Result<File> {
+    let fd = match file::create_nameless(&c_path(&std::env::temp_dir())?, 0o600) {
+        Ok(fd) => fd,
+        Err(_) => file::create_memory(c"commons-spool", false)?,
+    };
+    let mut file = File::from(fd);
+    let mut out = Regular::new(&file);
+    let mut bytes = vec![0; 1 << 16];
+    loop {
+        match from.read(&mut bytes) {
+            Ok(0) => break,
+            Ok(read) => out.write(&bytes[..read])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    file.rewind()?;
+    Ok(file)
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+/// What the temporary names for `target` begin with.
+fn prefix(target: &Path) -> OsString {
+    let name = target.file_name().unwrap_or_default().as_bytes();
+    let mut prefix = OsString::from(".");
+    prefix.push(OsStr::from_bytes(&name[..name.len().min(KEPT)]));
+    prefix.push(".");
+    prefix
+}
+
+fn temporary(directory: &Path, target: &Path) -> io::Result<CString> {
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let mut name = prefix(target);
+    // Told apart from those of other processes, in other pid namespaces too.
+    let (random, count) = (process::random(), COUNTER.fetch_add(1, Relaxed));
+    name.push(format!("{:x}-{random:x}-{count:x}{SUFFIX}", process::id()));
+    c_path(&directory.join(name))
+}
+
+/// Best effort: removes what crashed saves to the same file have left.
+fn remove_leftovers(directory: &Path, target: &Path) {
+    let prefix = prefix(target);
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let bytes = name.as_bytes();
+        if !bytes.starts_with(prefix.as_bytes()) || !bytes.ends_with(SUFFIX.as_bytes()) {
+            continue;
+        }
+        let Ok(path) = c_path(&directory.join(&name)) else { continue };
+        let Ok(fd) = file::open(&path, Access::ReadOnly) else { continue };
+        // Marked by who works on it; and what was opened is what the name means, for nobody else takes it away.
+        if extent::try_mark(fd.as_fd()) == Ok(true) {
+            let _ = file::unlink(&path);
+        }
+    }
+}
