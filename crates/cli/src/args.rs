@@ -68,6 +68,14 @@ pub(crate) enum Command {
     Write(Range),
     /// Show a segment's bytes in hexadecimal
     Dump(Range),
+    /// Save a segment to a file, which appears whole or not at all
+    ///
+    /// Where others write to the segment meanwhile, what is saved is no point in time: see --pause.
+    Save(Save),
+    /// Load a saved segment: under a new name, or into the segment that is there
+    ///
+    /// Everything is checked before anything is changed. A new segment stays until it is deleted.
+    Load(Load),
     /// Keep a segment while a program runs, and end with its exit code
     ///
     /// With --size, makes the segment if it is not there; then it goes with its last holder.
@@ -80,6 +88,8 @@ pub(crate) enum Command {
     },
     #[command(hide = true)]
     DemoWorker(Worker),
+    #[command(hide = true)]
+    PauseKeeper,
     /// Print a completion script for a shell
     Completions { shell: Shell },
 }
@@ -141,6 +151,48 @@ pub(crate) struct Range {
     /// How many bytes [default: as many as there are]
     #[arg(long, value_name = "BYTES", value_parser = size())]
     pub(crate) length: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Save {
+    /// The segment's name; its path in the namespace will do as well
+    pub(crate) name: OsString,
+    /// Where to; - is standard output
+    pub(crate) file: PathBuf,
+    /// Exactly the bytes, without header and checksums
+    #[arg(long, conflicts_with = "zstd")]
+    pub(crate) raw: bool,
+    /// Compress, at a level from 1 (fast) to 22 (small)
+    #[arg(long, value_name = "LEVEL", num_args = 0..=1, require_equals = true, default_missing_value = "3", value_parser = clap::value_parser!(i32).range(1..=22))]
+    pub(crate) zstd: Option<i32>,
+    /// Stop all processes that have it meanwhile, so that it is saved as of one moment
+    ///
+    /// They go on afterwards, also if this command is killed.
+    #[arg(long)]
+    pub(crate) pause: bool,
+    /// Do not wait until the file is on disk
+    #[arg(long)]
+    pub(crate) no_sync: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Load {
+    /// Where from; - is standard input
+    pub(crate) file: PathBuf,
+    /// The segment's name [default: the one that it was saved from]
+    pub(crate) name: Option<OsString>,
+    /// The file is exactly the bytes, without header and checksums
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// Permission bits of a new segment in octal [default: as saved; 0600 for raw bytes]
+    #[arg(long, value_parser = mode)]
+    pub(crate) mode: Option<u32>,
+    /// Do not reserve memory for the holes of a new segment
+    #[arg(long)]
+    pub(crate) sparse: bool,
+    /// Only check the file, and say what it is
+    #[arg(long, conflicts_with_all = ["name", "raw", "mode", "sparse"])]
+    pub(crate) check: bool,
 }
 
 #[derive(Args, Debug)]
@@ -209,6 +261,8 @@ impl Arguments {
             | Command::Read(Range { name, .. })
             | Command::Write(Range { name, .. })
             | Command::Dump(Range { name, .. })
+            | Command::Save(Save { name, .. })
+            | Command::Load(Load { name: Some(name), .. })
             | Command::Hold(Hold { name, .. }) => shorten(name),
             Command::Rm { names } => names.iter_mut().for_each(shorten),
             Command::Ls(List { pattern, .. }) => pattern.iter_mut().for_each(shorten),

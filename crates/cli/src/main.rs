@@ -16,7 +16,10 @@ mod list;
 mod manage;
 mod output;
 mod pattern;
+mod pause;
+mod processes;
 mod record;
+mod snapshots;
 mod survey;
 mod table;
 
@@ -44,9 +47,10 @@ fn main() -> ExitCode {
 }
 
 fn run(mut arguments: Arguments) -> Outcome<ExitCode> {
-    if let Command::Completions { shell } = arguments.command {
-        completions(shell)?;
-        return Ok(ExitCode::SUCCESS);
+    match arguments.command {
+        Command::Completions { shell } => return completions(shell).map(|()| ExitCode::SUCCESS),
+        Command::PauseKeeper => return pause::keeper::keep().map(|()| ExitCode::SUCCESS),
+        _ => {}
     }
     let namespace = match &arguments.namespace {
         Some(directory) => Namespace::at(directory)?,
@@ -65,10 +69,12 @@ fn run(mut arguments: Arguments) -> Outcome<ExitCode> {
         Command::Read(range) => bytes::read(&namespace, &range)?,
         Command::Write(range) => bytes::write(&namespace, owner, &range)?,
         Command::Dump(range) => dump::dump(&namespace, &range)?,
+        Command::Save(save) => snapshots::save(&namespace, &save)?,
+        Command::Load(load) => snapshots::load(&namespace, owner, &load)?,
         Command::Hold(hold) => return hold::hold(&namespace, owner, &hold),
         Command::Demo { files } => demo::demo(&namespace, &files)?,
         Command::DemoWorker(worker) => demo::worker::work(&namespace, &worker)?,
-        Command::Completions { .. } => {}
+        Command::Completions { .. } | Command::PauseKeeper => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -202,6 +202,12 @@ impl<'p> LoadOptions<'p> {
         }
     }
 
+    pub(super) fn header_of(&self, path: &Path) -> Result<Header> {
+        let attempt = || Attempt::snapshot("look at").with_file(Some(path));
+        let file = File::open(path).map_err(|source| Error::Os { attempt: attempt(), source })?;
+        Ok(Reader::new(&mut BufReader::new(&file), &attempt)?.header)
+    }
+
     fn check_all(
         &self,
         from: &mut dyn Input,

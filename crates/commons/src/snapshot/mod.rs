@@ -91,3 +91,12 @@ pub fn load(path: impl AsRef<Path>) -> Result<Segment> {
 pub fn check(from: impl Read) -> Result<Header> {
     LoadOptions::new().check(from)
 }
+
+/// What a snapshot's header says; the blocks are not looked at.
+///
+/// # Errors
+///
+/// As for [`check`].
+pub fn header(path: impl AsRef<Path>) -> Result<Header> {
+    LoadOptions::new().header_of(path.as_ref())
+}
