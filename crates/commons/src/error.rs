@@ -28,6 +28,12 @@ pub(crate) enum Subject {
     Anonymous,
     Namespace(PathBuf),
     Snapshot,
+    /// The kernel's System V segment with this id.
+    SystemV(i32),
+    /// The one with this key.
+    Key(i32),
+    /// All of them.
+    AllSystemV,
 }
 
 impl Attempt {
@@ -49,6 +55,18 @@ impl Attempt {
 
     pub(crate) fn snapshot(verb: &'static str) -> Box<Attempt> {
         Attempt::of(verb, Subject::Snapshot)
+    }
+
+    pub(crate) fn system_v(verb: &'static str, id: i32) -> Box<Attempt> {
+        Attempt::of(verb, Subject::SystemV(id))
+    }
+
+    pub(crate) fn key(verb: &'static str, key: i32) -> Box<Attempt> {
+        Attempt::of(verb, Subject::Key(key))
+    }
+
+    pub(crate) fn all_system_v(verb: &'static str) -> Box<Attempt> {
+        Attempt::of(verb, Subject::AllSystemV)
     }
 
     pub(crate) fn with_file(mut self: Box<Self>, file: Option<&Path>) -> Box<Attempt> {
@@ -86,6 +104,9 @@ impl fmt::Display for Attempt {
             Subject::Anonymous => write!(f, "{verb} an anonymous segment"),
             Subject::Namespace(directory) => write!(f, "{verb} {}", directory.display()),
             Subject::Snapshot => write!(f, "{verb} the snapshot"),
+            Subject::SystemV(id) => write!(f, "{verb} the System V segment {id}"),
+            Subject::Key(key) => write!(f, "{verb} the System V segment with key {key:#x}"),
+            Subject::AllSystemV => write!(f, "{verb} the System V segments"),
         }?;
         match &self.file {
             Some(file) => write!(f, " (file {})", file.display()),
@@ -138,6 +159,10 @@ pub enum Limit {
     Machine,
     /// `RLIMIT_FSIZE`, the process's limit on the size of files.
     FileSize,
+    /// `kernel.shmmax`, the kernel's limit on the size of a System V segment.
+    SystemVSize,
+    /// `kernel.shmmni` or `kernel.shmall`, its limits on how many there are and on all their pages.
+    SystemVTotal,
 }
 
 /// An error of Commons.
@@ -437,6 +462,8 @@ impl Error {
             Error::Damaged { .. } => libc::EBADMSG,
             Error::NoSpace { .. } => libc::ENOSPC,
             Error::BeyondLimit { limit: Limit::FileSize, .. } => libc::EFBIG,
+            Error::BeyondLimit { limit: Limit::SystemVSize, .. } => libc::EINVAL,
+            Error::BeyondLimit { limit: Limit::SystemVTotal, .. } => libc::ENOSPC,
             Error::BeyondLimit { .. } | Error::TooManyMappings { .. } | Error::LockedMemoryLimit { .. } => {
                 libc::ENOMEM
             }
@@ -532,6 +559,12 @@ fn limit_advice(limit: &Limit, most: u64, available: u64) -> String {
                 Bytes(available),
                 Bytes(most)
             )
+        }
+        Limit::SystemVSize => {
+            format!("a System V segment has {} at most; raise it with 'sysctl kernel.shmmax'", Bytes(most))
+        }
+        Limit::SystemVTotal => {
+            "the System V segments of this machine are as many or as large as they may be; remove some, or raise 'sysctl kernel.shmmni' or 'kernel.shmall'".into()
         }
         Limit::FileSize => {
             format!("this process may make files of {} at most; raise 'ulimit -f'", Bytes(most))

@@ -49,6 +49,8 @@ mod error;
 mod segment;
 pub mod snapshot;
 mod sys;
+#[cfg(target_os = "linux")]
+pub mod sysv;
 
 pub use error::{Attempt, Error, Limit, NotASegment, Result};
 pub use segment::{

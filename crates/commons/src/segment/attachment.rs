@@ -1,7 +1,6 @@
-//! Attachments: mappings of a segment in this process, and how they are made.
+//! Attachments: mappings of a segment in this process, how they are made and how they end.
 
 use std::fmt;
-use std::ops::{Bound, RangeBounds};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use std::sync::atomic::{
     fence,
 };
 
+use super::attach_options::{AttachOptions, Place};
 use super::handle::Segment;
 use super::protocol::Hold;
 use crate::error::{Attempt, Error, Result};
@@ -18,120 +18,6 @@ use crate::sys::file::Identity;
 use crate::sys::map::{self, Request, Where};
 use crate::sys::signal::{self, GuardCell};
 use crate::sys::{Errno, file, filesystem, limits};
-
-/// How a segment is attached.
-///
-/// ```
-/// use commons::{AttachOptions, Segment};
-///
-/// # let name = format!("doc-attach-{}", std::process::id());
-/// let segment = Segment::create(name, 1 << 20)?;
-/// let window = segment.attach_with(&AttachOptions::new().range(4096..8192).read_only(true).prefault(true))?;
-/// assert_eq!(window.len(), 4096);
-/// # Ok::<(), commons::Error>(())
-/// ```
-#[derive(Clone, Debug, Default)]
-pub struct AttachOptions {
-    start: u64,
-    /// Exclusive; `None` for the end of the segment.
-    end: Option<u64>,
-    read_only: bool,
-    place: Place,
-    prefault: bool,
-    lock: bool,
-    huge_pages: bool,
-    reserve: usize,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Place {
-    #[default]
-    Anywhere,
-    At(usize),
-    Replacing(usize),
-}
-
-impl AttachOptions {
-    /// The defaults: the whole segment, as writable as the handle, wherever there is room.
-    pub fn new() -> AttachOptions {
-        AttachOptions::default()
-    }
-
-    /// Only these bytes of the segment. They need not begin or end at a page, but whole pages are mapped.
-    pub fn range(mut self, bytes: impl RangeBounds<u64>) -> AttachOptions {
-        self.start = match bytes.start_bound() {
-            Bound::Included(start) => *start,
-            Bound::Excluded(start) => start.saturating_add(1),
-            Bound::Unbounded => 0,
-        };
-        self.end = match bytes.end_bound() {
-            Bound::Included(end) => Some(end.saturating_add(1)),
-            Bound::Excluded(end) => Some(*end),
-            Bound::Unbounded => None,
-        };
-        self
-    }
-
-    /// For reading only, from a description that is open for reading only: nothing in this process, not
-    /// even `mprotect`, makes it writable.
-    #[doc(alias = "SHM_RDONLY")]
-    #[doc(alias = "PR_SHM_READONLY")]
-    pub fn read_only(mut self, read_only: bool) -> AttachOptions {
-        self.read_only = read_only;
-        self
-    }
-
-    /// At this address, a multiple of the page size, if nothing is mapped there.
-    pub fn at(mut self, address: usize) -> AttachOptions {
-        self.place = Place::At(address);
-        self
-    }
-
-    /// At this address, a multiple of the page size, in place of whatever is mapped there.
-    ///
-    /// # Safety
-    ///
-    /// Each time the options are used, nothing may still use what is mapped in the range: not Rust objects, not
-    /// code, not a thread's stack. Detaching unmaps the range, whoever has mapped something there by then.
-    #[doc(alias = "MAP_FIXED")]
-    #[doc(alias = "SHM_REMAP")]
-    pub unsafe fn at_replacing(mut self, address: usize) -> AttachOptions {
-        self.place = Place::Replacing(address);
-        self
-    }
-
-    /// Brings all pages into memory and into the page table now, so that touching them later costs no fault.
-    #[doc(alias = "MAP_POPULATE")]
-    pub fn prefault(mut self, prefault: bool) -> AttachOptions {
-        self.prefault = prefault;
-        self
-    }
-
-    /// Locks the pages in memory, brought in now: they are never swapped out while attached.
-    #[doc(alias = "mlock")]
-    #[doc(alias = "SHM_LOCK")]
-    pub fn lock_in_memory(mut self, lock: bool) -> AttachOptions {
-        self.lock = lock;
-        self
-    }
-
-    /// Maps at a multiple of 2 MiB and asks for huge pages, where machine and filesystem have them; small ones
-    /// otherwise. A segment's own pages are made huge or small when they are reserved or first touched: see
-    /// [`SegmentOptions::huge_pages`](crate::SegmentOptions::huge_pages).
-    #[doc(alias = "MADV_HUGEPAGE")]
-    pub fn huge_pages(mut self, huge_pages: bool) -> AttachOptions {
-        self.huge_pages = huge_pages;
-        self
-    }
-
-    /// Reserves address space for so many bytes from the start of the range, for a segment that is going to
-    /// [grow](Segment::grow): new bytes then come to be seen ([`Attachment::refresh`]) without the
-    /// attachment moving. Address space alone costs no memory.
-    pub fn reserve(mut self, bytes: usize) -> AttachOptions {
-        self.reserve = bytes;
-        self
-    }
-}
 
 /// A segment, or a range of it, mapped into this process.
 ///
@@ -171,6 +57,8 @@ pub struct Attachment {
     guard: GuardCell,
     identity: Identity,
     hold: Option<Arc<Hold>>,
+    /// The id of the kernel's System V segment that it is of.
+    system_v: Option<i32>,
 }
 
 // SAFETY: the mapping belongs to the process, not to a thread; all access through `&self` is by atomics or
@@ -216,6 +104,7 @@ impl Attachment {
             guard: GuardCell::new(),
             identity: segment.identity(),
             hold: segment.hold().cloned(),
+            system_v: None,
         })
     }
 
@@ -312,7 +201,42 @@ impl Attachment {
             guard: GuardCell::new(),
             identity: segment.identity(),
             hold: None,
+            system_v: None,
         })
+    }
+
+    /// All or a range of a System V segment of the kernel's that was just mapped at `base`, in whole pages.
+    ///
+    /// # Safety
+    ///
+    /// From `base` on `size` bytes are mapped, nobody else uses that mapping, and `options` lie within.
+    pub(crate) unsafe fn of_system_v(
+        id: i32,
+        base: NonNull<u8>,
+        size: usize,
+        options: &AttachOptions,
+    ) -> Result<Attachment> {
+        let start = options.start as usize;
+        let end = options.end.map_or(size, |end| end as usize);
+        let page = map::page_size();
+        let attachment = Attachment {
+            base,
+            mapped: size.next_multiple_of(page),
+            lead: start,
+            len: AtomicUsize::new(end - start),
+            offset: options.start,
+            bounded: true,
+            writable: !options.read_only,
+            page,
+            // The kernel never makes one smaller.
+            sealed: true,
+            guard: GuardCell::new(),
+            identity: Identity { device: 0, inode: 0 },
+            hold: None,
+            system_v: Some(id),
+        };
+        attachment.prepare(options, &|| attachment.attempt(VERB))?;
+        Ok(attachment)
     }
 
     /// What is asked of the pages, once the mapping stands.
@@ -487,9 +411,10 @@ impl Attachment {
     }
 
     pub(crate) fn attempt(&self, verb: &'static str) -> Box<Attempt> {
-        match &self.hold {
-            Some(hold) => hold.place.attempt(verb),
-            None => Attempt::anonymous(verb),
+        match (&self.hold, self.system_v) {
+            (Some(hold), _) => hold.place.attempt(verb),
+            (None, Some(id)) => Attempt::system_v(verb, id),
+            (None, None) => Attempt::anonymous(verb),
         }
     }
 

@@ -12,7 +12,8 @@ use std::sync::atomic::{
 };
 use std::time::Duration;
 
-use super::attachment::{AttachOptions, Attachment};
+use super::attach_options::AttachOptions;
+use super::attachment::Attachment;
 use super::entry::Info;
 use super::holders::{self, Holders};
 use super::name::Name;

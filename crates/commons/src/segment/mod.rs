@@ -15,11 +15,13 @@
 //! | `slot`       | where the locks lie                                                           |
 //! | `reserve`    | size and memory: had in full, or an error                                     |
 //! | `handle`     | `Segment`, the handle                                                         |
+//! | `attach_options` | how a segment is attached                                                 |
 //! | `attachment` | `Attachment`, the mapping, and how it is made                                 |
 //! | `view`       | safe access to an attachment's bytes                                          |
 //! | `holders`    | who holds a segment                                                           |
 //! | `entry`      | looking at segments without holding them                                      |
 
+mod attach_options;
 mod attachment;
 mod entry;
 mod grow;
@@ -37,7 +39,9 @@ pub(crate) mod reserve;
 pub mod slot;
 mod view;
 
-pub use attachment::{AttachOptions, Attachment};
+pub use attach_options::AttachOptions;
+pub(crate) use attach_options::Place;
+pub use attachment::Attachment;
 pub use entry::{Entries, Entry, Info, Look};
 pub use handle::{Segment, Usage};
 pub use holders::{Holder, Holders};

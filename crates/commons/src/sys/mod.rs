@@ -9,6 +9,9 @@ mod linux;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) use linux::{extent, file, filesystem, limits, lock, map, process, signal, watch, who};
 
+#[cfg(target_os = "linux")]
+pub(crate) use linux::sysv;
+
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 compile_error!("Commons runs on Linux; another system is one more module beside `sys/linux`");
 

@@ -8,5 +8,7 @@ pub(crate) mod lock;
 pub(crate) mod map;
 pub(crate) mod process;
 pub(crate) mod signal;
+#[cfg(not(target_os = "android"))]
+pub(crate) mod sysv;
 pub(crate) mod watch;
 pub(crate) mod who;
