@@ -124,6 +124,10 @@ fn print(output: &mut Output, findings: &[Finding]) -> Outcome<()> {
     if findings.iter().any(|finding| finding.severity == Severity::Fine) {
         output.line("")?;
     }
+    let commands = findings.iter().any(|finding| finding.command.is_some());
+    if commands && !rustix::process::geteuid().is_root() {
+        output.line("Commands that change the machine are for root: see 'sudo -s'.")?;
+    }
     output.line(&summary(output, findings))
 }
 

@@ -30,6 +30,7 @@ pub(super) fn absent(path: &std::path::Path, absent: &Absent) -> Finding {
             let mend = machine::word(path).map(|path| format!("mkdir -p {path}"));
             check.wrong(format!("there is no directory {name}, which is the namespace")).mend_if(mend)
         }
+        Absent::Denied => check.wrong(format!("this user may not reach {name}")),
         Absent::NoDirectory => check.wrong(format!("{name} is no directory")),
         Absent::Failed(reason) => check.unknown(format!("{name} could not be looked at: {reason}")),
     }
@@ -230,6 +231,7 @@ mod tests {
         assert_eq!(missing.command.as_deref(), Some("mkdir -p '/a b'"));
         assert_eq!(absent(Path::new("/a\nb"), &Absent::Missing).command, None);
         assert_eq!(absent(Path::new("/a"), &Absent::NoDirectory).severity, Wrong);
+        assert_eq!(absent(Path::new("/a"), &Absent::Denied).severity, Wrong);
         assert_eq!(absent(Path::new("/a"), &Absent::Failed("no".into())).severity, Unknown);
     }
 

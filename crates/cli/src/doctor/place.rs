@@ -70,6 +70,8 @@ impl Room {
 pub(super) enum Absent {
     Missing,
     NoDirectory,
+    /// For this user.
+    Denied,
     /// Something else, in words.
     Failed(String),
 }
@@ -80,6 +82,7 @@ impl Place {
         let failed = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::NotFound => Absent::Missing,
             std::io::ErrorKind::NotADirectory => Absent::NoDirectory,
+            std::io::ErrorKind::PermissionDenied => Absent::Denied,
             _ => Absent::Failed(error.to_string()),
         };
         let metadata = std::fs::metadata(&found).map_err(failed)?;
