@@ -9,7 +9,7 @@ use procfs::ProcessCGroups;
 use procfs::process::MountInfo;
 
 use super::finding::{Check, Finding};
-use super::machine::{self, Machine};
+use super::machine::{self, Container, Machine};
 use super::place::Place;
 use crate::output::size;
 
@@ -118,9 +118,14 @@ impl Group {
     /// What to type to give it that much memory.
     fn raise(&self, machine: &Machine, bytes: u64) -> Option<String> {
         let megabytes = bytes.div_ceil(1 << 20).max(1);
-        if machine.container().is_some() {
-            // The limit is the container's, and set from outside.
-            return Some(format!("docker update --memory={megabytes}m --memory-swap={megabytes}m CONTAINER"));
+        // A container's limit is set from outside; a pod's, in its description.
+        let update =
+            |program| format!("{program} update --memory={megabytes}m --memory-swap={megabytes}m CONTAINER");
+        match machine.container() {
+            None => {}
+            Some(Container::Docker) => return Some(update("docker")),
+            Some(Container::Podman) => return Some(update("podman")),
+            Some(Container::Kubernetes) => return None,
         }
         let name = self.directory.file_name().map(Path::new).and_then(machine::word)?;
         let is_unit = [".service", ".scope", ".slice"].iter().any(|kind| name.ends_with(kind));
@@ -259,9 +264,14 @@ mod tests {
             findings[0].command.as_deref(),
             Some("systemctl set-property jobs.service MemoryMax=1280M")
         );
-        let inside = [("/sys/fs/cgroup/memory.max", "1"), ("/.dockerenv", "")];
-        let findings = look(V2, "0::/\n", &inside);
-        assert!(findings[0].command.as_ref().unwrap().starts_with("docker update --memory=1280m "));
+        for (mark, command) in [
+            ("/.dockerenv", Some("docker update --memory=1280m --memory-swap=1280m CONTAINER")),
+            ("/run/.containerenv", Some("podman update --memory=1280m --memory-swap=1280m CONTAINER")),
+            ("/var/run/secrets/kubernetes.io/x", None),
+        ] {
+            let findings = look(V2, "0::/\n", &[("/sys/fs/cgroup/memory.max", "1"), (mark, "")]);
+            assert_eq!(findings[0].command.as_deref(), command);
+        }
     }
 
     #[test]

@@ -27,8 +27,9 @@ const REMOVE_IPC: Check = Check(
      well.",
 );
 
+/// The drop-in's name sorts behind what distributions and people call theirs, so that it wins.
 const MEND: &str = "mkdir -p /etc/systemd/logind.conf.d && \
-    printf '[Login]\\nRemoveIPC=no\\n' > /etc/systemd/logind.conf.d/90-commons.conf && \
+    printf '[Login]\\nRemoveIPC=no\\n' > /etc/systemd/logind.conf.d/zz-commons.conf && \
     systemctl restart systemd-logind";
 
 /// Who asks.
@@ -89,7 +90,7 @@ pub(super) fn remove_ipc(machine: &Machine, user: &User) -> Finding {
     REMOVE_IPC.warning(format!("{source}: {whom}")).mend(mend(true))
 }
 
-/// The drop-in that sorts last wins; with a logind that runs, it has to read it.
+/// Writes the drop-in; a logind that runs has to be told.
 fn mend(runs: bool) -> String {
     let file_only = MEND.rsplit_once(" && ").map_or(MEND, |(file, _)| file);
     if runs { MEND.to_owned() } else { file_only.to_owned() }
