@@ -80,6 +80,14 @@ pub(crate) enum Command {
     ///
     /// With --size, makes the segment if it is not there; then it goes with its last holder.
     Hold(Hold),
+    /// Say what on this machine will hurt shared memory, and the command that mends it
+    ///
+    /// Exits with 1 if something is wrong; a warning is not.
+    Doctor {
+        /// One array of objects, for scripts
+        #[arg(long)]
+        json: bool,
+    },
     /// Show what Commons does: count the words of files with four processes, two of them killed
     Demo {
         /// Files to count [default: a text that comes with the command]

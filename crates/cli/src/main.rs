@@ -7,6 +7,7 @@
 mod args;
 mod bytes;
 mod demo;
+mod doctor;
 mod dump;
 mod failure;
 mod forward;
@@ -52,6 +53,10 @@ fn run(mut arguments: Arguments) -> Outcome<ExitCode> {
         Command::PauseKeeper => return pause::keeper::keep().map(|()| ExitCode::SUCCESS),
         _ => {}
     }
+    // A namespace that is missing is something to find, not to fail at.
+    if let Command::Doctor { json } = arguments.command {
+        return doctor::doctor(arguments.namespace.as_deref(), json);
+    }
     let namespace = match &arguments.namespace {
         Some(directory) => Namespace::at(directory)?,
         None => Namespace::from_env()?,
@@ -74,7 +79,7 @@ fn run(mut arguments: Arguments) -> Outcome<ExitCode> {
         Command::Hold(hold) => return hold::hold(&namespace, owner, &hold),
         Command::Demo { files } => demo::demo(&namespace, &files)?,
         Command::DemoWorker(worker) => demo::worker::work(&namespace, &worker)?,
-        Command::Completions { .. } | Command::PauseKeeper => {}
+        Command::Doctor { .. } | Command::Completions { .. } | Command::PauseKeeper => {}
     }
     Ok(ExitCode::SUCCESS)
 }
