@@ -7,6 +7,8 @@ use clap::builder::{StringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::record::Kind;
+
 const AFTER: &str = "\
 Sizes are bytes, or have a unit: 4096, 64K, 1.5M, 1G (1K is 1024).
 Exit codes: 0 done, 1 failed, 2 wrong usage; 'hold' ends with its program's.
@@ -34,7 +36,9 @@ pub(crate) enum Command {
     ///
     /// One that is there already is fine if it is large enough and stays as well.
     Create(Create),
-    /// List segments
+    /// List shared memory: segments, System V segments, memfds, deleted files that are still mapped
+    ///
+    /// With --namespace, only what is in that namespace; --kind asks for more.
     Ls(List),
     /// Show all about one segment, and who holds it
     Info(Info),
@@ -42,7 +46,7 @@ pub(crate) enum Command {
     ///
     /// Holders keep the memory of a deleted segment; it goes with the last of them.
     Rm {
-        /// Names, or patterns with *, ? and [...], in quotes
+        /// Names, or patterns with *, ? and [...], in quotes; sysv:ID for a System V segment
         #[arg(required = true, value_name = "NAME")]
         names: Vec<OsString>,
     },
@@ -135,9 +139,36 @@ pub(crate) enum Lives {
 pub(crate) struct List {
     /// Only names that match; with *, ? and [...], in quotes
     pub(crate) pattern: Option<OsString>,
+    /// Only of these kinds, separated by commas
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND")]
+    pub(crate) kind: Vec<Kind>,
+    /// Only what belongs to nobody any more
+    #[arg(long)]
+    pub(crate) orphans: bool,
+    /// Only what this user owns
+    #[arg(long)]
+    pub(crate) mine: bool,
+    /// In the order of this column; figures from the largest, ages from the oldest
+    #[arg(long, value_enum, default_value_t = Sort::Name, value_name = "COLUMN")]
+    pub(crate) sort: Sort,
+    /// In the opposite order
+    #[arg(long)]
+    pub(crate) reverse: bool,
     /// One array of objects, for scripts
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// A column that `ls` can sort by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sort {
+    Name,
+    Kind,
+    Size,
+    Resident,
+    Holders,
+    Owner,
+    Age,
 }
 
 #[derive(Args, Debug)]

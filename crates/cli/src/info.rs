@@ -1,8 +1,10 @@
 //! `info`: all about one segment, and who holds it.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use commons::sysv::SystemV;
 use commons::{Entry, Error, Holder, Holders, Namespace};
 use serde::Serialize;
 
@@ -10,9 +12,14 @@ use crate::args;
 use crate::failure::{self, Failure, Outcome};
 use crate::list::Owners;
 use crate::output::{self, ALARM, HEADING, Output};
+use crate::processes;
 use crate::record::{self, Fields, Record};
+use crate::survey;
 
 pub(crate) fn info(namespace: &Namespace, info: &args::Info) -> Outcome<()> {
+    if let Some(segment) = survey::system_v_by_name(&info.name) {
+        return system_v(segment, info.json);
+    }
     let entry = namespace.entry(&info.name)?;
     // Gone between the two looks: say so as the first look would have.
     let record = match Record::of(&entry, namespace)? {
@@ -27,13 +34,91 @@ pub(crate) fn info(namespace: &Namespace, info: &args::Info) -> Outcome<()> {
     let mut output = Output::new()?;
     if info.json {
         let details = Details::new(&record, holders.as_ref());
-        let text = serde_json::to_vec_pretty(&details).map_err(|error| Failure::new(error.to_string()))?;
-        output.write(&text)?;
-        output.write(b"\n")?;
+        write_json(&mut output, &details)?;
     } else {
         sheet(&mut output, namespace, &entry, &record, holders.as_ref())?;
     }
     output.finish()
+}
+
+/// All about a System V segment.
+fn system_v(segment: SystemV, json: bool) -> Outcome<()> {
+    let Some((record, known)) = survey::one_system_v(segment)? else {
+        return Err(Failure::new(format!(
+            "cannot look at sysv:{}: there is no such segment; see 'commons ls --kind sysv'",
+            segment.id()
+        )));
+    };
+    let mut output = Output::new()?;
+    if json {
+        let details = Details {
+            fields: record.fields(),
+            reserved: record.reserved,
+            pids: Some(record.processes.iter().map(|pid| mapper(*pid)).collect()),
+            unknown: None,
+        };
+        write_json(&mut output, &details)?;
+        return output.finish();
+    }
+    let process = |pid: i32| match (pid, processes::command(pid.unsigned_abs())) {
+        (0, _) => "unknown".to_owned(),
+        (pid, Some(command)) => format!("pid {pid} {command}"),
+        (pid, None) => format!("pid {pid}, which has ended"),
+    };
+    let lifetime = match record.orphan {
+        true => format!(
+            "{} (until-deleted, and nobody who made or used it is left: 'commons rm sysv:{}' deletes it)",
+            output.styled(ALARM, "orphan"),
+            segment.id()
+        ),
+        false => record::lifetime(record.lifetime).to_owned(),
+    };
+    let rows = [
+        ("name", record.name.to_string_lossy().into_owned()),
+        ("key", if known.key == 0 { "none".to_owned() } else { record::key(known.key) }),
+        ("kind", "sysv, of the kernel's".to_owned()),
+        ("size", bytes(record.size)),
+        ("resident", record.resident.map_or("unknown".to_owned(), bytes)),
+        ("swapped", known.swapped.map_or("unknown".to_owned(), bytes)),
+        ("lifetime", lifetime),
+        ("mode", record::mode(record.mode)),
+        ("owner", owner(&record)),
+        ("made by", process(known.creator)),
+        ("last", if known.last == 0 { "never attached".to_owned() } else { process(known.last) }),
+        ("attached", format!("{} times", known.attached)),
+    ];
+    write_rows(&mut output, rows)?;
+    for pid in &record.processes {
+        let command = processes::command(*pid).unwrap_or_else(|| "(hidden)".to_owned());
+        output.line(&format!("          pid {pid} {command}: mapped"))?;
+    }
+    output.finish()
+}
+
+fn write_json(output: &mut Output, details: &Details<'_>) -> Outcome<()> {
+    let text = serde_json::to_vec_pretty(details).map_err(|error| Failure::new(error.to_string()))?;
+    output.write(&text)?;
+    output.write(b"\n")
+}
+
+fn write_rows<const N: usize>(output: &mut Output, rows: [(&str, String); N]) -> Outcome<()> {
+    for (title, value) in rows {
+        // Padded before it is styled, for styles have a width of their own here.
+        let title = output.styled(HEADING, format!("{title:<8}"));
+        output.line(&format!("{title}  {value}"))?;
+    }
+    Ok(())
+}
+
+fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..1024 => output::size(bytes),
+        _ => format!("{bytes} bytes ({})", output::size(bytes)),
+    }
+}
+
+fn owner(record: &Record) -> String {
+    format!("{} (uid {}, gid {})", Owners::default().name(record.uid), record.uid, record.gid)
 }
 
 fn gone(namespace: &Namespace, info: &args::Info) -> Failure {
@@ -60,16 +145,10 @@ fn sheet(
         ),
         false => record::lifetime(record.lifetime).to_owned(),
     };
-    let bytes = |bytes: u64| match bytes {
-        0..1024 => output::size(bytes),
-        _ => format!("{bytes} bytes ({})", output::size(bytes)),
-    };
     let modified = match record.modified.and_then(|then| Some((then, record::time(then)?))) {
         Some((then, time)) => format!("{time} ({} ago)", output::age(then, SystemTime::now())),
         None => "unknown".to_owned(),
     };
-    let mut owners = Owners::default();
-    let owner = format!("{} (uid {}, gid {})", owners.name(record.uid), record.uid, record.gid);
     let holding = match record.holders {
         Some(1) => "1 handle".to_owned(),
         Some(handles) => format!("{handles} handles"),
@@ -84,15 +163,11 @@ fn sheet(
         ("resident", record.resident.map_or("unknown".to_owned(), bytes)),
         ("lifetime", lifetime),
         ("mode", record::mode(record.mode)),
-        ("owner", owner),
+        ("owner", owner(record)),
         ("modified", modified),
         ("holders", holding),
     ];
-    for (title, value) in rows {
-        // Padded before it is styled, for styles have a width of their own here.
-        let title = output.styled(HEADING, format!("{title:<8}"));
-        output.line(&format!("{title}  {value}"))?;
-    }
+    write_rows(output, rows)?;
     for line in holders.map(describe).unwrap_or_default() {
         output.line(&format!("          {line}"))?;
     }
@@ -149,7 +224,7 @@ struct Details<'a> {
 #[derive(Debug, Serialize)]
 struct Process<'a> {
     pid: u32,
-    command: Option<&'a str>,
+    command: Option<Cow<'a, str>>,
     handles: usize,
     mapped: bool,
 }
@@ -161,11 +236,16 @@ struct Unknown {
     hidden: usize,
 }
 
+/// A process that is known to have it mapped, and no more.
+fn mapper(pid: u32) -> Process<'static> {
+    Process { pid, command: processes::command(pid).map(Cow::from), handles: 0, mapped: true }
+}
+
 impl<'a> Details<'a> {
     fn new(record: &Record, holders: Option<&'a Holders>) -> Details<'a> {
         let process = |holder: &'a Holder| Process {
             pid: holder.pid,
-            command: holder.command.as_deref(),
+            command: holder.command.as_deref().map(Cow::from),
             handles: holder.handles,
             mapped: holder.mapped,
         };

@@ -66,7 +66,7 @@ fn run(mut arguments: Arguments) -> Outcome<ExitCode> {
     let owner = if arguments.any_owner { OwnerPolicy::Any } else { OwnerPolicy::Me };
     match arguments.command {
         Command::Create(create) => manage::create(&namespace, &create)?,
-        Command::Ls(ls) => list::list(&namespace, &ls)?,
+        Command::Ls(ls) => list::list(&namespace, arguments.namespace.is_some(), &ls)?,
         Command::Info(info) => info::info(&namespace, &info)?,
         Command::Rm { names } => return manage::remove(&namespace, &names),
         Command::Sweep { dry_run } => manage::sweep(&namespace, dry_run)?,

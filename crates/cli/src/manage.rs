@@ -10,6 +10,7 @@ use crate::failure::{Failure, Outcome, complain};
 use crate::output::{self, Output};
 use crate::pattern::Pattern;
 use crate::record::Record;
+use crate::survey;
 
 pub(crate) fn create(namespace: &Namespace, create: &Create) -> Outcome<()> {
     let Create { name, size, mode, lifetime, exclusive, sparse } = create;
@@ -60,7 +61,11 @@ pub(crate) fn remove(namespace: &Namespace, names: &[OsString]) -> Outcome<ExitC
         code = ExitCode::FAILURE;
     };
     for name in patterns.iter().filter_map(Pattern::as_name) {
-        if let Err(error) = namespace.delete(name) {
+        let deleted = match survey::system_v_by_name(name) {
+            Some(segment) => segment.remove(),
+            None => namespace.delete(name),
+        };
+        if let Err(error) = deleted {
             fail(&error.to_string());
         }
     }

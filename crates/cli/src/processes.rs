@@ -43,8 +43,15 @@ pub(crate) struct Scan {
     pub(crate) hidden: usize,
 }
 
+/// How a process has a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    Mapped,
+    Open,
+}
+
 /// Looks at all processes for files whose path, as `/proc` names it, is wanted.
-pub(crate) fn scan(wanted: impl Fn(&[u8]) -> bool) -> Scan {
+pub(crate) fn scan(wanted: impl Fn(&[u8], How) -> bool) -> Scan {
     let mut scan = Scan::default();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
@@ -64,10 +71,10 @@ pub(crate) fn scan(wanted: impl Fn(&[u8]) -> bool) -> Scan {
 
 /// Adds what a process has mapped, shared. A line is `start-end permissions offset major:minor inode path`, see
 /// proc_pid_maps(5).
-fn add_mapped(scan: &mut Scan, pid: u32, process: &Path, maps: &[u8], wanted: &impl Fn(&[u8]) -> bool) {
+fn add_mapped(scan: &mut Scan, pid: u32, process: &Path, maps: &[u8], wanted: &impl Fn(&[u8], How) -> bool) {
     for line in maps.split(|byte| *byte == b'\n') {
         let Some(mapping) = Mapping::parse(line) else { continue };
-        if !mapping.shared || !wanted(mapping.path) {
+        if !mapping.shared || !wanted(mapping.path, How::Mapped) {
             continue;
         }
         let used = scan.files.entry(mapping.file).or_default();
@@ -126,12 +133,12 @@ fn unescape(path: &[u8]) -> OsString {
 }
 
 /// Adds what a process has open.
-fn add_open(scan: &mut Scan, pid: u32, process: &Path, wanted: &impl Fn(&[u8]) -> bool) {
+fn add_open(scan: &mut Scan, pid: u32, process: &Path, wanted: &impl Fn(&[u8], How) -> bool) {
     for entry in fs::read_dir(process.join("fd")).into_iter().flatten().flatten() {
         let link = entry.path();
         let Ok(target) = fs::read_link(&link) else { continue };
         let target = target.into_os_string();
-        if !wanted(target.as_bytes()) {
+        if !wanted(target.as_bytes(), How::Open) {
             continue;
         }
         // Follows the descriptor, whatever the path means by now.
@@ -188,7 +195,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().as_os_str().as_bytes().to_vec();
         let metadata = file.as_file().metadata().unwrap();
-        let scan = scan(|seen| seen == path);
+        let scan = scan(|seen, _| seen == path);
         let used = &scan.files[&(metadata.dev(), metadata.ino())];
         assert!(used.openers.contains(&std::process::id()) && used.mappers.is_empty());
     }

@@ -22,8 +22,10 @@ pub(crate) enum Kind {
     Sysv,
     /// An anonymous file in memory, without a name
     Memfd,
-    /// A file that was deleted and is still mapped, shared
+    /// A file that was deleted and is still mapped or open
     Deleted,
+    /// Memory that a process shares with its children, without a file
+    Anonymous,
 }
 
 impl Kind {
@@ -39,6 +41,7 @@ impl Kind {
             Kind::Sysv => "sysv",
             Kind::Memfd => "memfd",
             Kind::Deleted => "deleted",
+            Kind::Anonymous => "anonymous",
         }
     }
 }
@@ -49,6 +52,8 @@ pub(crate) struct Record {
     pub(crate) kind: Kind,
     /// As the other subcommands take it: a segment's name, `sysv:ID`; for what has no name, what says most.
     pub(crate) name: OsString,
+    /// The key of a System V segment; 0 for none.
+    pub(crate) key: i32,
     /// The namespace's directory, for a segment in one.
     pub(crate) namespace: Option<PathBuf>,
     /// Bytes.
@@ -57,8 +62,11 @@ pub(crate) struct Record {
     pub(crate) reserved: u64,
     /// Bytes in memory; `None` if that is not known.
     pub(crate) resident: Option<u64>,
-    /// `None` if it may not be opened for reading.
+    /// How many handles or attachments, or how many processes have it mapped or open, whichever is more; `None` if
+    /// it may not be opened for reading.
     pub(crate) holders: Option<usize>,
+    /// The processes that are known to have it, by id.
+    pub(crate) processes: Vec<u32>,
     pub(crate) lifetime: Lifetime,
     /// Whether it belongs to nobody any more.
     pub(crate) orphan: bool,
@@ -79,12 +87,14 @@ impl Record {
         Ok(Some(Record {
             kind: Kind::of(namespace),
             name: entry.name().to_os_string(),
+            key: 0,
             // Written in one way, whatever slashes it was given with.
             namespace: Some(namespace.directory().components().collect()),
             size: info.size,
             reserved: info.reserved,
             resident: look.and_then(|look| look.resident),
             holders: look.map(|look| look.holders),
+            processes: Vec::new(),
             lifetime: info.lifetime,
             orphan: look.is_some_and(|look| look.is_orphan()),
             uid: info.uid,
@@ -94,10 +104,15 @@ impl Record {
         }))
     }
 
-    /// The name for people: without control characters.
+    /// The name for people: without control characters, and with the key that programs know it by.
     pub(crate) fn title(&self) -> String {
-        Name::new(&self.name)
-            .map_or_else(|_| crate::failure::one_line(&self.name.to_string_lossy()), |name| name.to_string())
+        let name = || crate::failure::one_line(&self.name.to_string_lossy());
+        match (self.kind, Name::new(&self.name)) {
+            // Written so that no two names look alike.
+            (Kind::Posix | Kind::File, Ok(name)) => name.to_string(),
+            (Kind::Sysv, _) if self.key != 0 => format!("{} (key {})", name(), key(self.key)),
+            _ => name(),
+        }
     }
 
     /// The record for scripts.
@@ -105,10 +120,12 @@ impl Record {
         Fields {
             name: self.name.to_string_lossy().into_owned(),
             kind: self.kind,
+            key: (self.key != 0).then(|| key(self.key)),
             namespace: self.namespace.as_ref().map(|directory| directory.display().to_string()),
             size: self.size,
             resident: self.resident,
             holders: self.holders,
+            processes: self.processes.clone(),
             lifetime: lifetime(self.lifetime),
             orphan: self.orphan,
             uid: self.uid,
@@ -123,15 +140,22 @@ impl Record {
 pub(crate) struct Fields {
     name: String,
     kind: Kind,
+    key: Option<String>,
     namespace: Option<String>,
     size: u64,
     resident: Option<u64>,
     holders: Option<usize>,
+    processes: Vec<u32>,
     lifetime: &'static str,
     orphan: bool,
     uid: u32,
     mode: String,
     modified: Option<String>,
+}
+
+/// A System V key, as `ipcs` writes it.
+pub(crate) fn key(key: i32) -> String {
+    format!("{key:#010x}")
 }
 
 pub(crate) fn lifetime(lifetime: Lifetime) -> &'static str {

@@ -59,7 +59,7 @@ pub(crate) fn print<const N: usize>(
                 line.push_str("  ");
             }
         }
-        output.line(&line)?;
+        output.line(line.trim_end())?;
     }
     Ok(())
 }

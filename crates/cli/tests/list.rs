@@ -8,9 +8,11 @@ use common::Place;
 use commons::{Lifetime, Namespace, SegmentOptions};
 use serde_json::{Value, json};
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     "name",
     "kind",
+    "key",
+    "processes",
     "namespace",
     "size",
     "resident",
@@ -88,11 +90,15 @@ fn the_table_is_plain_and_aligned_in_a_pipe() {
     let text = place.get(&["ls"]);
     assert!(!text.contains('\x1b'));
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), 3, "{text}");
+    assert_eq!(lines.len(), 4, "{text}");
     let titles: Vec<&str> = lines[0].split_whitespace().collect();
-    assert_eq!(titles, ["name", "kind", "size", "resident", "holders", "lifetime", "owner", "mode", "age"]);
+    assert_eq!(
+        titles,
+        ["name", "kind", "size", "resident", "holders", "lifetime", "owner", "mode", "age", "used", "by"]
+    );
     assert!(lines[1].starts_with("long-name-日本  file  64.0M"), "{text}");
     assert!(lines[2].starts_with("x               file      1"), "{text}");
+    assert!(lines[3].starts_with("2 in all: 64.0 MiB, "), "{text}");
 }
 
 #[test]
@@ -102,6 +108,10 @@ fn orphans_stand_out() {
     place.get(&["create", "y", "1"]);
     let text = place.get(&["ls"]);
     assert!(text.lines().nth(1).unwrap().contains("orphan") && text.matches("orphan").count() == 1, "{text}");
+    assert!(
+        text.ends_with("1 of them belongs to nobody any more, with 4.0 KiB: 'commons sweep' deletes it\n"),
+        "{text}"
+    );
     assert!(place.get(&["info", "x"]).contains("orphan"));
     let list: Value = serde_json::from_str(&place.get(&["ls", "--json"])).unwrap();
     assert_eq!((&list[0]["lifetime"], &list[0]["holders"]), (&json!("until-last-detach"), &json!(0)));
@@ -131,7 +141,7 @@ fn a_pattern_chooses() {
     for name in ["job-1", "job-2", "jab-1", "a[1]"] {
         place.get(&["create", name, "1"]);
     }
-    let count = |pattern: &str| place.get(&["ls", pattern]).lines().count() - 1;
+    let count = |pattern: &str| place.get(&["ls", pattern]).lines().count() - 2;
     for (pattern, found) in [
         ("job-*", 2),
         ("j?b-1", 2),
@@ -153,7 +163,7 @@ fn what_is_no_segment_is_not_listed() {
     std::os::unix::fs::symlink("/etc/passwd", place.path("link")).unwrap();
     std::fs::write(place.path("segment"), b"x").unwrap();
     std::fs::set_permissions(place.path("segment"), PermissionsExt::from_mode(0o000)).unwrap();
-    assert_eq!(place.get(&["ls"]).lines().count(), 2);
+    assert_eq!(place.get(&["ls"]).lines().count(), 3);
     place.fail(1, &["info", "link"]);
     place.fail(1, &["info", "directory"]);
 }

@@ -60,7 +60,7 @@ impl Keeper {
         let mut stopped = BTreeSet::new();
         let own = [std::process::id(), self.child.id()];
         loop {
-            let mut scan = processes::scan(|path| path.starts_with(b"/"));
+            let mut scan = processes::scan(|path, _| path.starts_with(b"/"));
             if scan.hidden > 0 {
                 return Err(cannot(format!("{} processes cannot be looked into", scan.hidden)));
             }
