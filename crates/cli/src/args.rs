@@ -104,6 +104,11 @@ pub(crate) enum Command {
     PauseKeeper,
     /// Print a completion script for a shell
     Completions { shell: Shell },
+    /// Print the manual page, or write those of all subcommands to a directory
+    Man {
+        /// Where to write them, as commons.1, commons-ls.1 and so on
+        directory: Option<PathBuf>,
+    },
 }
 
 #[derive(Args, Debug)]

@@ -8,6 +8,7 @@ mod args;
 mod bytes;
 mod demo;
 mod doctor;
+mod documents;
 mod dump;
 mod failure;
 mod forward;
@@ -26,12 +27,11 @@ mod table;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use commons::{Namespace, OwnerPolicy};
 
 use args::{Arguments, Command};
-use failure::{Failure, Outcome};
-use output::Output;
+use failure::Outcome;
 
 fn main() -> ExitCode {
     // Whoever started this may have had children reaped behind its back; here they are waited for.
@@ -48,8 +48,11 @@ fn main() -> ExitCode {
 }
 
 fn run(mut arguments: Arguments) -> Outcome<ExitCode> {
-    match arguments.command {
-        Command::Completions { shell } => return completions(shell).map(|()| ExitCode::SUCCESS),
+    match &arguments.command {
+        Command::Completions { shell } => return documents::completions(*shell).map(|()| ExitCode::SUCCESS),
+        Command::Man { directory } => {
+            return documents::man(directory.as_deref()).map(|()| ExitCode::SUCCESS);
+        }
         Command::PauseKeeper => return pause::keeper::keep().map(|()| ExitCode::SUCCESS),
         _ => {}
     }
@@ -79,15 +82,8 @@ fn run(mut arguments: Arguments) -> Outcome<ExitCode> {
         Command::Hold(hold) => return hold::hold(&namespace, owner, &hold),
         Command::Demo { files } => demo::demo(&namespace, &files)?,
         Command::DemoWorker(worker) => demo::worker::work(&namespace, &worker)?,
-        Command::Doctor { .. } | Command::Completions { .. } | Command::PauseKeeper => {}
+        Command::Doctor { .. } | Command::Completions { .. } | Command::Man { .. } | Command::PauseKeeper => {
+        }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "commons", &mut script);
-    let mut output = Output::new()?;
-    output.write(&script)?;
-    output.finish()
 }
