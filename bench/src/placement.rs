@@ -1,6 +1,8 @@
 //! Where things run: processes are pinned to cores, and how far apart two cores are is measured, since that
 //! is the floor of everything that crosses from one to the other.
 
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU32,
@@ -47,6 +49,15 @@ pub(crate) fn pin(core: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(core);
     sched_setaffinity(None, &set).with_context(|| format!("pinning to core {core}"))
+}
+
+/// Lets what `command` starts run on both cores, as programs do that a user starts.
+pub(crate) fn unpin(command: &mut Command, placement: &Placement) {
+    let mut set = CpuSet::new();
+    set.set(placement.own);
+    set.set(placement.other);
+    // SAFETY: between fork and exec the closure makes one system call and touches no memory but its own.
+    unsafe { command.pre_exec(move || Ok(sched_setaffinity(None, &set)?)) };
 }
 
 /// A word alone on its cache line, and on the pair of lines that some processors fetch together.

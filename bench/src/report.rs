@@ -15,6 +15,7 @@ pub(crate) enum Unit {
     Microseconds,
     Milliseconds,
     Seconds,
+    Mebibytes,
     /// How many times as much.
     Times,
     /// How many there are.
@@ -22,12 +23,13 @@ pub(crate) enum Unit {
 }
 
 impl Unit {
-    /// Series of time are in nanoseconds; how many of these a unit has.
+    /// Series of time are in nanoseconds, those of memory in bytes; how many of these a unit has.
     fn scale(self) -> f64 {
         match self {
             Unit::Microseconds => 1e3,
             Unit::Milliseconds => 1e6,
             Unit::Seconds => 1e9,
+            Unit::Mebibytes => f64::from(1 << 20),
             Unit::Times | Unit::Count => 1.0,
         }
     }
@@ -37,6 +39,7 @@ impl Unit {
             Unit::Microseconds => "µs",
             Unit::Milliseconds => "ms",
             Unit::Seconds => "s",
+            Unit::Mebibytes => "MiB",
             Unit::Times => "×",
             Unit::Count => "",
         }

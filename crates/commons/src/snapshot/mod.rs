@@ -23,6 +23,8 @@
 //! - Holes are neither read nor written, in framed and raw files; on hugetlbfs, which knows none, all is read.
 //! - Memory is constant: some MiB, whatever the size.
 //!
+//! Saving a large segment reads in a second thread, which blocks all signals, while the caller's writes.
+//!
 //! # What is not
 //!
 //! **A save of a segment in use is no point in time.** Blocks are read one after the other, while others write.
@@ -40,6 +42,7 @@
 //! most 1 MiB, each compressed on its own if that is asked for. Raw: exactly the bytes. What is loaded has to be
 //! framed, unless it is said to be raw: otherwise a damaged beginning would make a snapshot pass for raw bytes.
 
+mod batches;
 mod extents;
 mod format;
 mod load;
@@ -52,12 +55,15 @@ mod whole;
 use std::io::Read;
 use std::path::Path;
 
-use crate::error::Result;
+use crate::error::{Attempt, Result};
 use crate::segment::Segment;
 
 pub use format::Header;
 pub use load::{LoadOptions, Loaded};
 pub use save::{SaveOptions, Saved};
+
+/// What an error is about, when it comes to that.
+type About<'a> = dyn Fn() -> Box<Attempt> + Sync + 'a;
 
 /// Told the bytes that are done, and those that there are.
 type Progress<'p> = dyn Fn(u64, u64) + 'p;

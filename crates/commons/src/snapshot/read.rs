@@ -203,7 +203,7 @@ impl Expander {
 
 #[cfg(not(feature = "zstd"))]
 #[derive(Default)]
-struct Expander;
+struct Expander {}
 
 #[cfg(not(feature = "zstd"))]
 impl Expander {

@@ -2,20 +2,18 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Write};
-use std::ops::Range;
-use std::os::fd::BorrowedFd;
+use std::io::Write;
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::Progress;
-use super::extents::Extents;
-use super::format::{BLOCK, Block, Header, LARGEST, checksum};
+use super::batches::{Batches, Source};
+use super::format::Header;
 use super::out::{Out, Regular, Stream};
 use super::whole::WholeFile;
-use crate::error::{Attempt, Error, Result};
+use super::{About, Progress};
+use crate::error::{Error, Result};
 use crate::segment::Segment;
-use crate::sys::{extent, map};
+use crate::sys::map;
 
 /// How a segment is saved.
 ///
@@ -144,14 +142,9 @@ impl<'p> SaveOptions<'p> {
         self.save_to(segment, &mut Stream(&mut to), &|| segment.attempt(VERB))
     }
 
-    fn save_to(
-        &self,
-        segment: &Segment,
-        out: &mut dyn Out,
-        attempt: &dyn Fn() -> Box<Attempt>,
-    ) -> Result<Saved> {
+    fn save_to(&self, segment: &Segment, out: &mut dyn Out, about: &About<'_>) -> Result<Saved> {
         let stat = segment.stat(VERB)?;
-        let source = Source { fd: segment.fd(VERB)?, size: stat.size, attempt };
+        let source = Source { fd: segment.fd(VERB)?, size: stat.size, about };
         let page = map::page_size() as u64;
         let header = Header {
             name: segment.name().map(|name| name.to_os_string()).unwrap_or_default(),
@@ -159,194 +152,17 @@ impl<'p> SaveOptions<'p> {
             mode: stat.mode & 0o777,
             lifetime: segment.lifetime(),
             sparse: stat.allocated < stat.size.next_multiple_of(page),
-            compressed: self.level.is_some() && !self.raw,
+            compressed: self.level.is_some(),
             saved: SystemTime::now(),
         };
-        if self.raw {
-            return self.save_raw(&source, out);
-        }
-        Framed::new(out, self.level, &header, attempt)?.save(&source, self.progress.as_deref())
-    }
-
-    fn save_raw(&self, source: &Source<'_>, out: &mut dyn Out) -> Result<Saved> {
-        let mut bytes = vec![0; LARGEST];
-        let mut extents = Extents::new(source.fd, 0..source.size);
-        let (mut at, mut data) = (0, 0);
-        while let Some(range) = extents.next(LARGEST as u64).map_err(|error| source.os(error.into()))? {
-            out.skip(range.start - at).map_err(|error| source.os(error))?;
-            let bytes = &mut bytes[..(range.end - range.start) as usize];
-            source.read(bytes, range.start)?;
-            out.write(bytes).map_err(|error| source.os(error))?;
-            at = range.end;
-            data += bytes.len() as u64;
-            self.tell(at, source.size);
-        }
-        out.skip(source.size - at).map_err(|error| source.os(error))?;
-        out.finish().map_err(|error| source.os(error))?;
-        self.tell(source.size, source.size);
-        Ok(Saved { size: source.size, data, written: source.size, knows_holes: extents.knows_holes() })
-    }
-
-    fn tell(&self, done: u64, size: u64) {
-        if let Some(progress) = &self.progress {
-            progress(done, size);
-        }
+        let mut batches = match self.raw {
+            true => Batches::raw(&source),
+            false => Batches::framed(&source, &header, self.level)?,
+        };
+        let written = batches.write(out, self.progress.as_deref())?;
+        let (data, knows_holes) = (batches.data, batches.knows_holes());
+        Ok(Saved { size: source.size, data, written, knows_holes })
     }
 }
 
 const VERB: &str = "save";
-
-/// What is saved.
-struct Source<'s> {
-    fd: BorrowedFd<'s>,
-    size: u64,
-    attempt: &'s dyn Fn() -> Box<Attempt>,
-}
-
-impl Source<'_> {
-    /// Fills `bytes`. Read, not mapped: a truncation is an end here, and no signal.
-    fn read(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
-        let mut done = 0;
-        while done < bytes.len() {
-            match extent::read_at(self.fd, &mut bytes[done..], offset + done as u64) {
-                Ok(0) => return Err(Error::Truncated((self.attempt)())),
-                Ok(read) => done += read,
-                Err(error) => return Err(self.os(error.into())),
-            }
-        }
-        Ok(())
-    }
-
-    fn os(&self, source: io::Error) -> Error {
-        os(self.attempt, source)
-    }
-}
-
-fn os(attempt: &dyn Fn() -> Box<Attempt>, source: io::Error) -> Error {
-    Error::Os { attempt: attempt(), source }
-}
-
-/// From how many bytes on what has gathered is written out.
-const ENOUGH: usize = LARGEST;
-
-/// A snapshot with header and blocks, as it is written.
-struct Framed<'o> {
-    out: &'o mut dyn Out,
-    attempt: &'o dyn Fn() -> Box<Attempt>,
-    compressor: Option<Compressor>,
-    size: u64,
-    chain: u32,
-    /// What was not written out yet is its beginning.
-    buffer: Vec<u8>,
-    gathered: usize,
-    written: u64,
-}
-
-impl<'o> Framed<'o> {
-    fn new(
-        out: &'o mut dyn Out,
-        level: Option<i32>,
-        header: &Header,
-        attempt: &'o dyn Fn() -> Box<Attempt>,
-    ) -> Result<Framed<'o>> {
-        let compressor = level.map(Compressor::new).transpose().map_err(|error| os(attempt, error))?;
-        let (mut buffer, chain) = header.encode();
-        let gathered = buffer.len();
-        // Room for a block more than what is enough, and for the end.
-        buffer.resize(gathered + ENOUGH + LARGEST + 2 * BLOCK, 0);
-        Ok(Framed { out, attempt, compressor, size: header.size, chain, buffer, gathered, written: 0 })
-    }
-
-    fn save(mut self, source: &Source<'_>, progress: Option<&Progress<'_>>) -> Result<Saved> {
-        let mut extents = Extents::new(source.fd, 0..source.size);
-        let mut data = 0;
-        while let Some(range) = extents.next(LARGEST as u64).map_err(|error| source.os(error.into()))? {
-            data += range.end - range.start;
-            self.add(source, range.clone())?;
-            if self.gathered >= ENOUGH {
-                self.write_out()?;
-                if let Some(progress) = progress {
-                    progress(range.end, source.size);
-                }
-            }
-        }
-        let (end, _) = Block::end(self.size).encode(self.chain);
-        self.buffer[self.gathered..self.gathered + BLOCK].copy_from_slice(&end);
-        self.gathered += BLOCK;
-        self.write_out()?;
-        self.out.finish().map_err(|error| os(self.attempt, error))?;
-        if let Some(progress) = progress {
-            progress(source.size, source.size);
-        }
-        let knows_holes = extents.knows_holes();
-        Ok(Saved { size: source.size, data, written: self.written, knows_holes })
-    }
-
-    /// Adds a block. Its bytes are read to where they are written from: others may be changing them, so that
-    /// what was summed up has to be what is written.
-    fn add(&mut self, source: &Source<'_>, range: Range<u64>) -> Result<()> {
-        let len = (range.end - range.start) as usize;
-        let head = self.gathered;
-        let body = head + BLOCK;
-        let bytes = &mut self.buffer[body..body + len];
-        source.read(bytes, range.start)?;
-        let sum = checksum(bytes);
-        let mut stored = len;
-        if let Some(compressor) = &mut self.compressor {
-            // What does not get smaller stays as it is.
-            if let Some(smaller) = compressor.compress(bytes) {
-                stored = smaller.len();
-                bytes[..stored].copy_from_slice(smaller);
-            }
-        }
-        let block = Block { offset: range.start, len: len as u32, stored: stored as u32, sum };
-        let (bytes, chain) = block.encode(self.chain);
-        self.buffer[head..body].copy_from_slice(&bytes);
-        self.gathered = body + stored;
-        self.chain = chain;
-        Ok(())
-    }
-
-    fn write_out(&mut self) -> Result<()> {
-        self.out.write(&self.buffer[..self.gathered]).map_err(|error| os(self.attempt, error))?;
-        self.written += self.gathered as u64;
-        self.gathered = 0;
-        Ok(())
-    }
-}
-
-/// zstd, a block at a time.
-#[cfg(feature = "zstd")]
-struct Compressor {
-    zstd: zstd::bulk::Compressor<'static>,
-    buffer: Vec<u8>,
-}
-
-#[cfg(feature = "zstd")]
-impl Compressor {
-    fn new(level: i32) -> io::Result<Compressor> {
-        Ok(Compressor { zstd: zstd::bulk::Compressor::new(level)?, buffer: vec![0; LARGEST] })
-    }
-
-    /// The bytes compressed; `None` if they do not get smaller.
-    fn compress(&mut self, bytes: &[u8]) -> Option<&[u8]> {
-        // With room for fewer bytes than there are, it fails when they do not fit.
-        let room = &mut self.buffer[..bytes.len() - 1];
-        let len = self.zstd.compress_to_buffer(bytes, room).ok()?;
-        Some(&self.buffer[..len])
-    }
-}
-
-#[cfg(not(feature = "zstd"))]
-enum Compressor {}
-
-#[cfg(not(feature = "zstd"))]
-impl Compressor {
-    fn new(_: i32) -> io::Result<Compressor> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn compress(&mut self, _: &[u8]) -> Option<&[u8]> {
-        match *self {}
-    }
-}

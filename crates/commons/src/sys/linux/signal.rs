@@ -339,3 +339,20 @@ fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     }
     PASSED_ON.store(0, Relaxed);
 }
+
+/// Runs `start` with all signals blocked in this thread, so that a thread that it starts blocks them for ever.
+pub(crate) fn without<T>(start: impl FnOnce() -> T) -> T {
+    // SAFETY: all-zero bytes are a valid value of these structures of integers.
+    let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = unsafe { std::mem::zeroed() };
+    // SAFETY: both structures outlive the calls, which fill the first and change this thread's mask.
+    let changed = unsafe {
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before) == 0
+    };
+    let result = start();
+    if changed {
+        // SAFETY: the call above filled the structure.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };
+    }
+    result
+}
