@@ -59,8 +59,9 @@ pub(crate) fn scan(wanted: impl Fn(&[u8], How) -> bool) -> Scan {
         match fs::read(process.join("maps")) {
             Ok(maps) => add_mapped(&mut scan, pid, &process, &maps, &wanted),
             Err(error) => {
-                // One that has just ended hides nothing.
-                scan.hidden += usize::from(error.kind() == ErrorKind::PermissionDenied);
+                // One that has just ended hides nothing, and the first process is none that shares memory, if it is
+                // not this user's.
+                scan.hidden += usize::from(error.kind() == ErrorKind::PermissionDenied && pid != 1);
                 continue;
             }
         }

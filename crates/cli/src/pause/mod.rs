@@ -13,7 +13,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use commons::Segment;
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, complain};
 use crate::processes::{self, Identity};
 
 /// The inode of the first pid namespace, from which all processes are visible; a constant of the kernel's.
@@ -58,12 +58,11 @@ impl Keeper {
             ))
         };
         let mut stopped = BTreeSet::new();
+        let mut hidden;
         let own = [std::process::id(), self.child.id()];
         loop {
             let mut scan = processes::scan(|path, _| path.starts_with(b"/"));
-            if scan.hidden > 0 {
-                return Err(cannot(format!("{} processes cannot be looked into", scan.hidden)));
-            }
+            hidden = scan.hidden;
             let holders = scan.files.remove(&identity).map(|used| used.processes()).unwrap_or_default();
             let new: Vec<u32> =
                 holders.into_iter().filter(|pid| !own.contains(pid) && !stopped.contains(pid)).collect();
@@ -91,6 +90,13 @@ impl Keeper {
         let sees_all = rustix::fs::stat("/proc/self/ns/pid").is_ok_and(|stat| stat.st_ino == FIRST_NAMESPACE);
         if elsewhere > 0 && !sees_all {
             return Err(cannot(format!("{elsewhere} handles are of processes in other pid namespaces")));
+        }
+        if hidden > 0 {
+            // Those of other users. Whoever holds it through Commons was found by its handle; what is left are
+            // programs without Commons, if the segment's mode lets them in.
+            complain(&format!(
+                "note: {hidden} processes cannot be looked into; should one of them write to \"{name}\", this is not as of one moment"
+            ));
         }
         Ok(stopped.len())
     }
