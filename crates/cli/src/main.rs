@@ -19,6 +19,7 @@ mod pattern;
 mod record;
 mod survey;
 mod table;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -66,6 +67,7 @@ fn run(mut arguments: Arguments) -> Outcome<ExitCode> {
         Command::Write(range) => bytes::write(&namespace, owner, &range)?,
         Command::Dump(range) => dump::dump(&namespace, &range)?,
         Command::Hold(hold) => return hold::hold(&namespace, owner, &hold),
+        Command::Watch(watch) => return watch::watch(&namespace, &watch),
         Command::Demo { files } => demo::demo(&namespace, &files)?,
         Command::DemoWorker(worker) => demo::worker::work(&namespace, &worker)?,
         Command::Completions { .. } => {}
