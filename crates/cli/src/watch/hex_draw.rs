@@ -209,13 +209,12 @@ fn values_below(view: &Hexdump, buffer: &mut Buffer, area: Rect, theme: Theme, n
     let bytes = view.bytes.from(view.cursor);
     let numbers = values::numbers(&bytes, view.order);
     if area.width >= TABLE {
-        // Eight integers, in two rows of four; the columns are as wide as their values get.
-        let columns = [0, 12, 26, 44];
+        // Two rows of four integers, and one of what is longer; the columns are as wide as their values get.
+        let columns = [0, 12, 26, 44, 0, 12, 26, 44, 0, 20, 50];
         for (place, value) in numbers.iter().enumerate() {
             let row = 1 + (place / 4) as u16;
-            number(view, buffer, area, (columns[place % 4], row), value, theme, now);
+            number(view, buffer, area, (columns[place], row), value, theme, now);
         }
-        // The floats and the hexadecimal one have the third row; the text has the last.
         text(view, buffer, area, (0, 4), &bytes, theme, now);
         return;
     }

@@ -19,7 +19,7 @@ use super::theme::{Theme, cut, put, put_all};
 use super::{help, hints, prompt_line, span, status};
 
 /// Columns that the name has at least, and at most while others want room.
-const NAME: (u16, u16) = (12, 40);
+const NAME: (u16, u16) = (16, 48);
 
 /// The columns beside the name, those first that stay longest where it is narrow.
 const BY_WORTH: [Column; 9] = [
@@ -40,15 +40,21 @@ const KEYS: [help::Line; 10] = [
     ("1 ... 9, 0", "sort by a column: name, kind, size, growth,"),
     ("", "              total, resident, holders, lifetime, owner, age"),
     ("< >", "sort by the column before, the next"),
-    ("r", "turn the order"),
+    ("r", "reverse the order"),
     ("/", "show only names with a text in them"),
     ("Esc", "show all again, or quit"),
     ("", "Growth is of memory allocated, a second and in all."),
     ("", ""),
 ];
 
-const HINTS: [(&str, &str); 6] =
-    [("?", "help"), ("q", "quit"), ("Enter", "bytes"), ("1-9 < >", "sort"), ("r", "turn"), ("/", "filter")];
+const HINTS: [(&str, &str); 6] = [
+    ("?", "help"),
+    ("q", "quit"),
+    ("Enter", "bytes"),
+    ("1-9 < >", "sort"),
+    ("r", "reverse"),
+    ("/", "filter"),
+];
 
 fn title(column: Column) -> &'static str {
     match column {
@@ -70,12 +76,13 @@ fn width(column: Column) -> u16 {
     match column {
         Column::Name => NAME.0,
         Column::Kind => 7,
-        Column::Size | Column::Total => 8,
+        Column::Size => 7,
+        Column::Total => 8,
         Column::Growth | Column::Resident => 9,
         Column::Holders => 8,
         Column::Lifetime => 17,
         Column::Owner => 10,
-        Column::Age => 5,
+        Column::Age => 4,
     }
 }
 
@@ -183,7 +190,7 @@ fn headings(table: &Table, buffer: &mut Buffer, area: Rect, columns: &[(Column, 
             (true, true) => "▲",
             (true, false) => "▼",
         };
-        let style = if sorted { theme.strong() } else { theme.strong().add_modifier(Modifier::DIM) };
+        let style = if sorted { theme.strong() } else { theme.quiet() };
         let text = format!("{}{mark}", title(*column));
         cell(buffer, area, (at, 0), *width, &text, column.is_number(), style);
         at += width + 2;
