@@ -92,6 +92,10 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show a segment's bytes as they change; without a name, all segments as they grow
+    ///
+    /// '?' shows the keys. It holds nothing. After a 'kill -9' of it, 'reset' puts the terminal right.
+    Watch(Watch),
     /// Show what Commons does: count the words of files with four processes, two of them killed
     Demo {
         /// Files to count [default: a text that comes with the command]
@@ -252,6 +256,18 @@ pub(crate) struct Hold {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Watch {
+    /// The segment's name; its path in the namespace will do as well
+    pub(crate) name: Option<OsString>,
+    /// Milliseconds from look to look, 20 at least [default: 250; 1000 for all segments]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(20..=86_400_000))]
+    pub(crate) interval: Option<u64>,
+    /// Where to begin
+    #[arg(long, default_value = "0", value_name = "BYTES", value_parser = size(), requires = "name")]
+    pub(crate) offset: u64,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct Worker {
     /// The segment's name; its path in the namespace will do as well
     pub(crate) name: OsString,
@@ -309,6 +325,7 @@ impl Arguments {
             | Command::Load(Load { name: Some(name), .. })
             | Command::Hold(Hold { name, .. }) => shorten(name),
             Command::Rm { names } => names.iter_mut().for_each(shorten),
+            Command::Watch(Watch { name, .. }) => name.iter_mut().for_each(shorten),
             Command::Ls(List { pattern, .. }) => pattern.iter_mut().for_each(shorten),
             _ => {}
         }

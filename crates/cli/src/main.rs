@@ -24,6 +24,7 @@ mod record;
 mod snapshots;
 mod survey;
 mod table;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -80,6 +81,7 @@ fn run(mut arguments: Arguments) -> Outcome<ExitCode> {
         Command::Save(save) => snapshots::save(&namespace, &save)?,
         Command::Load(load) => snapshots::load(&namespace, owner, &load)?,
         Command::Hold(hold) => return hold::hold(&namespace, owner, &hold),
+        Command::Watch(watch) => return watch::watch(&namespace, arguments.namespace.is_some(), &watch),
         Command::Demo { files } => demo::demo(&namespace, &files)?,
         Command::DemoWorker(worker) => demo::worker::work(&namespace, &worker)?,
         Command::Doctor { .. } | Command::Completions { .. } | Command::Man { .. } | Command::PauseKeeper => {

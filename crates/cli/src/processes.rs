@@ -2,7 +2,7 @@
 //!
 //! Read by hand: the crate `procfs` takes names for text, which other programs choose as they like.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind;
@@ -38,7 +38,8 @@ impl Used {
 /// What a look at all processes showed.
 #[derive(Debug, Default)]
 pub(crate) struct Scan {
-    pub(crate) files: HashMap<Identity, Used>,
+    /// In an order that does not change from one look to the next.
+    pub(crate) files: BTreeMap<Identity, Used>,
     /// How many processes could not be looked into: other users'.
     pub(crate) hidden: usize,
 }
