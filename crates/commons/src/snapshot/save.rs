@@ -250,10 +250,12 @@ impl<'o> Framed<'o> {
         attempt: &'o dyn Fn() -> Box<Attempt>,
     ) -> Result<Framed<'o>> {
         let compressor = level.map(Compressor::new).transpose().map_err(|error| os(attempt, error))?;
-        let (mut buffer, chain) = header.encode();
-        let gathered = buffer.len();
-        // Room for a block more than what is enough, and for the end.
-        buffer.resize(gathered + ENOUGH + LARGEST + 2 * BLOCK, 0);
+        let (encoded, chain) = header.encode();
+        let gathered = encoded.len();
+        // Room for a block more than what is enough, and for the end. It comes as zeros, so that a small segment
+        // does not pay for pages that it never needs.
+        let mut buffer = vec![0; gathered + ENOUGH + LARGEST + 2 * BLOCK];
+        buffer[..gathered].copy_from_slice(&encoded);
         Ok(Framed { out, attempt, compressor, size: header.size, chain, buffer, gathered, written: 0 })
     }
 
