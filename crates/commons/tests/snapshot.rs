@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use common::{Private, fork, is_root, on_tmpfs};
+use common::{Private, fork, is_root, on_tmpfs, without_nameless};
 use commons::snapshot::{self, LoadOptions, SaveOptions};
 use commons::{Error, Lifetime, Namespace, Segment, SegmentOptions};
 
@@ -472,6 +472,31 @@ fn what_a_crashed_save_left_is_removed_by_the_next() {
     drop(held);
     snapshot::save(&segment, &path).unwrap();
     assert_eq!(names(files.path()), [".other.4-5-6.commons-part", "saved"]);
+}
+
+#[test]
+fn saves_to_the_same_file_at_once_do_not_take_each_others_files() {
+    let private = Private::new();
+    let files = tempfile::tempdir_in("/dev/shm").unwrap();
+    let path = files.path().join("saved");
+    let segment = private.options().create("x").unwrap();
+    let save = || {
+        for _ in 0..1000 {
+            SaveOptions::new().sync(false).save_file(&segment, &path).unwrap();
+        }
+    };
+    // With nameless files, and where there are none.
+    let children = [false, true, true].map(|forbid| {
+        fork(|_| {
+            if forbid && !without_nameless::forbid() {
+                eprintln!("SKIPPED: saves_to_the_same_file_at_once_without_nameless_files: needs seccomp");
+            }
+            save();
+        })
+    });
+    children.into_iter().for_each(common::Child::succeed);
+    assert_eq!(names(files.path()), ["saved"]);
+    assert_eq!(LoadOptions::new().check_file(&path).unwrap().size, 4096);
 }
 
 #[test]

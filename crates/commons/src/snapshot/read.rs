@@ -189,7 +189,7 @@ impl Expander {
         let zstd = match &mut self.zstd {
             Some(zstd) => zstd,
             None => {
-                self.buffer.resize(LARGEST, 0);
+                self.buffer = vec![0; LARGEST];
                 let zstd = zstd::bulk::Decompressor::new().map_err(|_| "there is no memory to expand it")?;
                 self.zstd.insert(zstd)
             }

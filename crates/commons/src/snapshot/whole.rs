@@ -9,7 +9,7 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -46,17 +46,18 @@ impl WholeFile {
         remove_leftovers(&directory, &target);
         let c_directory = c_path(&directory)?;
         let (fd, temporary) = match file::create_nameless(&c_directory, mode) {
-            Ok(fd) => (fd, None),
+            Ok(fd) => {
+                // Where the filesystem knows no locks, leftovers stay.
+                let _ = extent::try_mark(fd.as_fd());
+                (fd, None)
+            }
             Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
-                let path = temporary(&directory, &target)?;
-                (file::create_new(&path, mode)?, Some(path))
+                let (fd, path) = create_temporary(&directory, &target, mode)?;
+                (fd, Some(path))
             }
             Err(error) => return Err(error.into()),
         };
-        let whole = WholeFile { file: fd.into(), target, directory, temporary };
-        // Where the filesystem knows no locks, leftovers stay.
-        let _ = extent::try_mark(whole.file.as_fd());
-        Ok(whole)
+        Ok(WholeFile { file: fd.into(), target, directory, temporary })
     }
 
     /// Gives it its name, in the place of what had it.
@@ -141,6 +142,21 @@ fn temporary(directory: &Path, target: &Path) -> io::Result<CString> {
     let (random, count) = (process::random(), COUNTER.fetch_add(1, Relaxed));
     name.push(format!("{:x}-{random:x}-{count:x}{SUFFIX}", process::id()));
     c_path(&directory.join(name))
+}
+
+/// A marked file under a temporary name.
+fn create_temporary(directory: &Path, target: &Path, mode: u32) -> io::Result<(OwnedFd, CString)> {
+    loop {
+        let path = temporary(directory, target)?;
+        let fd = file::create_new(&path, mode)?;
+        // Before it was marked it looked like what a crash leaves: who took it for that has marked it, and may have
+        // removed it. Where the filesystem knows no locks, nobody does.
+        let ours = extent::try_mark(fd.as_fd()).unwrap_or(true);
+        if ours && file::stat_path(&path).is_ok() {
+            return Ok((fd, path));
+        }
+        let _ = file::unlink(&path);
+    }
 }
 
 /// Best effort: removes what crashed saves to the same file have left.

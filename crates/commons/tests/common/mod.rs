@@ -3,6 +3,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+pub mod without_nameless;
+
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::panic::AssertUnwindSafe;
