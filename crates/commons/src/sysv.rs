@@ -221,12 +221,6 @@ impl SystemV {
     /// [`Error::LockedMemoryLimit`]; [`Error::BadOption`]; [`Error::Unsupported`]; [`Error::Os`].
     pub fn attach_with(self, options: &AttachOptions) -> Result<Attachment> {
         let verb = "attach";
-        let size = self.info()?.size;
-        let end = options.end.unwrap_or(size);
-        if end > size || options.start >= end {
-            let len = end.saturating_sub(options.start);
-            return Err(Error::OutOfRange { offset: options.start, len, size });
-        }
         if options.reserve > 0 {
             return Err(Error::Unsupported {
                 attempt: self.attempt(verb),
@@ -248,19 +242,31 @@ impl SystemV {
         // SAFETY: the options replace something only if the caller vouched for that.
         let base = unsafe { sysv::attach(self.id, at, options.read_only, replacing) };
         let base = base.map_err(|error| match error {
-            // The size was looked at with the same id: what is not valid is the address.
+            // There is such a segment: what is not valid is the address.
             Errno::INVAL if at != 0 && self.info().is_ok() => {
                 Error::AddressInUse { attempt: self.attempt(verb), address: at }
             }
             error => failed(self.attempt(verb), error),
         })?;
-        let Ok(size) = usize::try_from(size) else {
-            // SAFETY: mapped just now, and nobody knows of it.
-            unsafe { sysv::detach(base) };
-            return Err(failed(self.attempt(verb), Errno::NOMEM));
-        };
-        // SAFETY: as many bytes as the segment has are mapped there, which never change; the range is within.
-        unsafe { Attachment::of_system_v(self.id, base, size, options) }
+        // Now that it is attached, the id cannot come to be another segment's.
+        let checked = self.info().and_then(|info| {
+            let (start, end) = (options.start, options.end.unwrap_or(info.size));
+            match usize::try_from(info.size) {
+                Ok(size) if start < end && end <= info.size => Ok(size),
+                _ => {
+                    Err(Error::OutOfRange { offset: start, len: end.saturating_sub(start), size: info.size })
+                }
+            }
+        });
+        match checked {
+            // SAFETY: as many bytes as the segment has are mapped there, which never change; the range is within.
+            Ok(size) => unsafe { Attachment::of_system_v(self.id, base, size, options) },
+            Err(error) => {
+                // SAFETY: mapped just now, and nobody knows of it.
+                let _ = unsafe { sysv::detach(base) };
+                Err(error)
+            }
+        }
     }
 
     /// Removes it: its key is free at once, and the memory goes with the last attachment.

@@ -425,14 +425,30 @@ impl Attachment {
     /// To be called once, as the last use.
     unsafe fn end(&mut self) -> Result<()> {
         drop(self.guard.take());
-        // SAFETY: the mapping was made by `map`, and all that borrows it has ended with this attachment.
-        let done = unsafe { map::unmap(self.base, self.mapped) }
+        // SAFETY: the mapping was made for this attachment, and all that borrows it has ended with it.
+        let done = unsafe { self.unmap() }
             .map_err(|error| Error::Os { attempt: self.attempt("detach"), source: error.into() });
         // The mapping first: it is what holds the slot when the handle is gone.
         if let Some(hold) = self.hold.take().and_then(Arc::into_inner) {
             hold.leave();
         }
         done
+    }
+}
+
+impl Attachment {
+    /// # Safety
+    ///
+    /// As for [`end`](Attachment::end).
+    unsafe fn unmap(&self) -> Result<(), Errno> {
+        #[cfg(target_os = "linux")]
+        if self.system_v.is_some() {
+            // The kernel knows how much it mapped, which for huge pages is more than is known here.
+            // SAFETY: as the caller promises.
+            return unsafe { crate::sys::sysv::detach(self.base) };
+        }
+        // SAFETY: as the caller promises.
+        unsafe { map::unmap(self.base, self.mapped) }
     }
 }
 

@@ -366,10 +366,7 @@ fn enter(hold: Arc<Hold>, manner: Manner, fd: OwnedFd, forks: u64) -> Result<Ste
     EXPECTS_HOLDERS.store(lifetime == Lifetime::UntilLastDetach, Relaxed);
     if lifetime == Lifetime::UntilLastDetach {
         let (namespace, device) = (&hold.place.namespace, stat.identity.device);
-        if let Err(error) = namespace.check_lifetime(&hold.place, manner.verb, device, fd.as_fd()) {
-            leave_unseen(hold, manner, fd, slot, forks);
-            return Err(error);
-        }
+        namespace.check_lifetime(&hold.place, manner.verb, device, fd.as_fd())?;
     }
     Ok(opened(hold, manner, fd, &stat, slot, forks))
 }
@@ -387,7 +384,9 @@ fn opened(mut hold: Arc<Hold>, manner: Manner, fd: OwnedFd, stat: &Stat, slot: S
 /// have left the name to it.
 #[cold]
 fn leave_unseen(hold: Arc<Hold>, manner: Manner, fd: OwnedFd, slot: Slot, forks: u64) {
-    if let Ok(stat) = file::stat(fd.as_fd()) {
+    // What is no segment, or keeps no count of who has it mapped, is only closed.
+    let stat = file::stat(fd.as_fd()).ok().filter(|stat| stat.kind == Kind::Regular);
+    if let Some(stat) = stat {
         if let Step::Open(Held { fd, hold, .. }) = opened(hold, manner, fd, &stat, slot, forks) {
             if let Some(hold) = Arc::into_inner(hold) {
                 hold.leave_with(fd);

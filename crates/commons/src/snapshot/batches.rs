@@ -11,7 +11,7 @@ use super::format::{BLOCK, Block, HEADER, Header, LARGEST, checksum};
 use super::out::Out;
 use super::{About, Progress};
 use crate::error::{Error, Result};
-use crate::sys::{extent, signal};
+use crate::sys::{extent, file, signal};
 
 /// Bytes that are read at once: little enough to stay in a core's cache, so that summing up and writing them
 /// costs no more trips to memory. Compressing does better with more.
@@ -138,7 +138,7 @@ impl<'s> Batches<'s> {
                     }
                 }
                 None => {
-                    self.end(batch);
+                    self.end(batch)?;
                     return Ok(true);
                 }
             }
@@ -183,13 +183,19 @@ impl<'s> Batches<'s> {
         }
     }
 
-    fn end(&mut self, batch: &mut Batch) {
+    fn end(&mut self, batch: &mut Batch) -> Result<()> {
+        // No more data is also what a file says that was truncated to where it was read.
+        let stat = file::stat(self.source.fd).map_err(|error| self.source.os(error.into()))?;
+        if stat.size < self.source.size {
+            return Err(Error::Truncated((self.source.about)()));
+        }
         self.ended = true;
         batch.done = self.source.size;
         match &mut self.form {
             Form::Raw { at } => batch.skip = self.source.size - *at,
             Form::Framed { chain, .. } => batch.add(&Block::end(self.source.size).encode(*chain).0),
         }
+        Ok(())
     }
 
     /// Writes all there is; how many bytes that were, zeros included.

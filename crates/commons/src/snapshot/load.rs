@@ -4,15 +4,17 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::Progress;
 use super::extents::Extents;
 use super::format::{Header, LARGEST};
 use super::read::{Input, Reader, Sink, Stream};
 use super::sink::{Bytes, Mapped, Nowhere, Written};
-use super::{Progress, whole::spool};
+use super::spool::{Spool, Tee};
 use crate::error::{Attempt, Error, Result};
 use crate::segment::{Lifetime, Name, Namespace, Segment, SegmentOptions, Unfilled, reserve};
 use crate::sys::filesystem::Kind;
@@ -167,8 +169,8 @@ impl<'p> LoadOptions<'p> {
         }
     }
 
-    /// Loads what is read to its end into a segment that is there, once all of it was checked. It is kept in a
-    /// temporary file meanwhile.
+    /// Loads what is read, up to the end of the snapshot, into a segment that is there, once all of it was checked. It
+    /// is kept in a temporary file meanwhile.
     ///
     /// # Errors
     ///
@@ -222,14 +224,38 @@ impl<'p> LoadOptions<'p> {
 
     fn stream(&self, from: &mut dyn Read, about: &About<'_>) -> Result<Loaded> {
         if self.raw {
-            self.raw_file(&spool(from).map_err(|source| about.os(source))?, about)
+            let attempt = || about.attempt();
+            let mut spool = Spool::new(u64::MAX, &attempt)?;
+            spool.take_all(from)?;
+            self.raw_file(&spool.finish()?, about)
         } else {
             self.framed(&mut Stream(from), false, about)
         }
     }
 
     fn stream_into(&self, segment: &Segment, from: &mut dyn Read, about: &About<'_>) -> Result<()> {
-        self.into(segment, &spool(from).map_err(|source| about.os(source))?, about)
+        let attempt = || about.attempt();
+        if segment.is_read_only() {
+            return Err(Error::ReadOnly(attempt()));
+        }
+        let size = segment.size()?;
+        let fits = |snapshot| match snapshot == size {
+            true => Ok(()),
+            false => Err(Error::WrongSize { attempt: attempt(), snapshot, segment: size }),
+        };
+        if self.raw {
+            // A byte more than there can be shows that it is too much.
+            let mut spool = Spool::new(size + 1, &attempt)?;
+            fits(spool.take_all(from)?)?;
+            return self.into(segment, &spool.finish()?, about);
+        }
+        // What is kept was checked, so that an endless stream of anything else is not.
+        let mut spool = Spool::new(u64::MAX, &attempt)?;
+        let mut tee = Tee { from, spool: &mut spool };
+        let reader = Reader::new(&mut tee, &attempt)?;
+        fits(reader.header.size)?;
+        reader.read(&mut Nowhere, false, self.progress.as_deref())?;
+        self.into(segment, &spool.finish()?, about)
     }
 
     /// How the new segment is created.
@@ -300,6 +326,10 @@ impl<'p> LoadOptions<'p> {
                 progress(at, size);
             }
         }
+        // No more data is also what a file says that was cut to where it was read.
+        if file.metadata().map_err(|source| about.os(source))?.len() < size {
+            return Err(about.os(io::ErrorKind::UnexpectedEof.into()));
+        }
         sink.zeros(at, size)
     }
 
@@ -333,7 +363,9 @@ impl<'p> LoadOptions<'p> {
         };
         let fd = segment.fd(VERB)?;
         if segment.huge_page_size(fd).is_some() {
-            return copy(&mut Mapped(&segment.attach()?));
+            let attachment = segment.attach()?;
+            attachment.guard()?;
+            return copy(&mut Mapped(&attachment));
         }
         let page = map::page_size() as u64;
         let sparse = stat.allocated < stat.size.next_multiple_of(page);
@@ -358,9 +390,17 @@ impl<'p> LoadOptions<'p> {
         let attempt = || about.attempt();
         let fd = segment.fd(VERB)?;
         let os = |error: Errno| about.os(error.into());
+        let page = map::page_size() as u64;
+        // In whole pages, as memory is.
+        let pages = |from: u64, len: u64| from / page * page..(from + len).next_multiple_of(page);
         let mut needed = 0;
+        let mut counted = 0;
         self.ranges(from, about, &mut |from, len| {
-            let mut extents = Extents::new(fd, from..from + len);
+            let mut range = pages(from, len);
+            range.start = range.start.max(counted).min(range.end);
+            counted = range.end;
+            let len = range.end - range.start;
+            let mut extents = Extents::new(fd, range);
             let mut had = 0;
             while let Some(range) = extents.next(u64::MAX).map_err(os)? {
                 had += range.end - range.start;
@@ -375,7 +415,8 @@ impl<'p> LoadOptions<'p> {
         if filesystem.kind.is_memory() {
             reserve::check_memory(needed, &attempt)?;
         }
-        self.ranges(from, about, &mut |from, len| match file::reserve(fd, from, len, true) {
+        let reserve = |range: Range<u64>| file::reserve(fd, range.start, range.end - range.start, true);
+        self.ranges(from, about, &mut |from, len| match reserve(pages(from, len)) {
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             Err(Errno::NOSPC | Errno::DQUOT) => Err(no_space(segment, about, needed)),
             Err(error) => Err(os(error)),

@@ -17,7 +17,8 @@
 //!
 //! # What is promised
 //!
-//! - A saved file appears whole or not at all, whatever happens.
+//! - A saved file appears whole or not at all, whatever happens; after a power failure too, unless it was not to be
+//!   [waited](SaveOptions::sync) until it is on disk.
 //! - A load into a new name publishes the segment once everything was checked. A load into a segment that is
 //!   there checks everything before it changes a byte. Damage, another size, no room for it: nothing changed.
 //! - Holes are neither read nor written, in framed and raw files; on hugetlbfs, which knows none, all is read.
@@ -33,6 +34,9 @@
 //!
 //! **A load into a segment that is there is not one step for those who have it attached**: they see bytes
 //! change while it copies. Killed just then, it leaves a part of either; load again.
+//!
+//! On filesystems that copy on write (btrfs, ZFS) room that was made may not be there when it is written to: a load
+//! into a segment can run out of space in its middle there.
 //!
 //! Checksums find damage. They are no proof of who wrote the file.
 //!
@@ -50,6 +54,7 @@ mod out;
 mod read;
 mod save;
 mod sink;
+mod spool;
 mod whole;
 
 use std::io::Read;

@@ -48,7 +48,12 @@ pub(super) struct Regular<'f> {
 impl<'f> Regular<'f> {
     /// From its beginning.
     pub(super) fn new(file: &'f File) -> Regular<'f> {
-        Regular { file, at: 0, most: limits::file_size(u64::MAX).unwrap_or(u64::MAX) }
+        Regular::from(file, 0)
+    }
+
+    /// From where its offset is.
+    pub(super) fn from(file: &'f File, at: u64) -> Regular<'f> {
+        Regular { file, at, most: limits::file_size(u64::MAX).unwrap_or(u64::MAX) }
     }
 }
 

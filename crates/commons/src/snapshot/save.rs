@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -13,7 +14,7 @@ use super::whole::WholeFile;
 use super::{About, Progress};
 use crate::error::{Error, Result};
 use crate::segment::Segment;
-use crate::sys::map;
+use crate::sys::{Errno, map};
 
 /// How a segment is saved.
 ///
@@ -38,7 +39,11 @@ pub struct SaveOptions<'p> {
     level: Option<i32>,
     sync: bool,
     progress: Option<Box<Progress<'p>>>,
+    confirm: Option<Box<Confirm<'p>>>,
 }
+
+/// Says that what was read is good.
+type Confirm<'p> = dyn Fn() -> io::Result<()> + 'p;
 
 impl fmt::Debug for SaveOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,7 +57,7 @@ impl fmt::Debug for SaveOptions<'_> {
 
 impl Default for SaveOptions<'_> {
     fn default() -> Self {
-        SaveOptions { raw: false, level: None, sync: true, progress: None }
+        SaveOptions { raw: false, level: None, sync: true, progress: None, confirm: None }
     }
 }
 
@@ -105,6 +110,13 @@ impl<'p> SaveOptions<'p> {
         self
     }
 
+    /// Asks `confirm` when all was read: if it fails, so does the save, and a file does not get its name. For whoever
+    /// keeps others from writing meanwhile, and has to make sure in the end that they did not.
+    pub fn confirm(mut self, confirm: impl Fn() -> io::Result<()> + 'p) -> Self {
+        self.confirm = Some(Box::new(confirm));
+        self
+    }
+
     /// Saves to a file, which appears under its name whole or not at all, in the place of what had that name.
     /// Its permissions are the segment's, without the umask's. If `path` names a device or a fifo, that is
     /// written to.
@@ -112,24 +124,41 @@ impl<'p> SaveOptions<'p> {
     /// # Errors
     ///
     /// [`Error::Os`] if the file cannot be written: no space, no permission, larger than this process may make
-    /// files; [`Error::Truncated`] if the segment was truncated meanwhile; [`Error::HandleClosed`]. Then the file
-    /// is what it was.
+    /// files; [`Error::Truncated`] if the segment was truncated meanwhile; [`Error::HandleClosed`];
+    /// [`Error::BadOption`] if the file is the segment itself. Then the file is what it was; unless the disk failed as
+    /// its name was to be made safe.
     pub fn save_file(&self, segment: &Segment, path: impl AsRef<Path>) -> Result<Saved> {
         let path = path.as_ref();
         let attempt = || segment.attempt(VERB).with_file(Some(path));
         let os = |source| Error::Os { attempt: attempt(), source };
-        let special = std::fs::metadata(path).is_ok_and(|it| !it.is_file() && !it.is_dir());
-        if special {
-            let mut file = File::options().write(true).open(path).map_err(os)?;
-            return self.save_to(segment, &mut Stream(&mut file), &attempt);
+        let stat = segment.stat(VERB)?;
+        match std::fs::metadata(path) {
+            Ok(there) if (there.dev(), there.ino()) == (stat.identity.device, stat.identity.inode) => {
+                let why = "the file is the segment itself; choose another";
+                return Err(Error::BadOption { attempt: attempt(), why });
+            }
+            Ok(there) if there.is_file() => {}
+            Ok(there) if there.is_dir() => return Err(os(Errno::ISDIR.into())),
+            Ok(_) => return self.save_special(segment, path, &attempt),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(os(error)),
         }
-        let mode = segment.info()?.mode & 0o666;
-        let whole = WholeFile::begin(path, mode).map_err(os)?;
+        let whole = WholeFile::begin(path, stat.mode & 0o666, self.sync).map_err(os)?;
         let mut out = Regular::new(&whole.file);
         let saved = self.save_to(segment, &mut out, &attempt)?;
         whole.file.set_len(saved.written).map_err(os)?;
-        whole.finish(self.sync).map_err(os)?;
+        whole.finish().map_err(os)?;
         Ok(saved)
+    }
+
+    fn save_special(&self, segment: &Segment, path: &Path, about: &About<'_>) -> Result<Saved> {
+        let os = |source| Error::Os { attempt: about(), source };
+        let mut file = File::options().write(true).open(path).map_err(os)?;
+        // Another name may have come in its place: that file is not written over in part.
+        if file.metadata().map_err(os)?.is_file() {
+            return Err(os(Errno::EXIST.into()));
+        }
+        self.save_to(segment, &mut Stream(&mut file), about)
     }
 
     /// Saves to whatever takes bytes: a pipe, a socket, a `Vec`. What was written when an error comes is no
@@ -160,6 +189,9 @@ impl<'p> SaveOptions<'p> {
             false => Batches::framed(&source, &header, self.level)?,
         };
         let written = batches.write(out, self.progress.as_deref())?;
+        if let Some(confirm) = &self.confirm {
+            confirm().map_err(|source| Error::Os { attempt: about(), source })?;
+        }
         let (data, knows_holes) = (batches.data, batches.knows_holes());
         Ok(Saved { size: source.size, data, written, knows_holes })
     }

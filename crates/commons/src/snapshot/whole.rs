@@ -8,12 +8,11 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::out::{Out, Regular};
 use crate::sys::file::Access;
 use crate::sys::{Errno, extent, file, process};
 
@@ -29,13 +28,15 @@ pub(super) struct WholeFile {
     target: PathBuf,
     directory: PathBuf,
     temporary: Option<CString>,
+    /// The directory, if its names are to be on disk in the end.
+    opened: Option<OwnedFd>,
 }
 
 impl WholeFile {
-    /// Begins a file that will be `path`, whose permissions are `mode` without the umask's.
-    pub(super) fn begin(path: &Path, mode: u32) -> io::Result<WholeFile> {
-        // In the place of a link's target, as other programs write to it.
-        let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    /// Begins a file that will be `path`, whose permissions are `mode` without the umask's; `sync`: that is to be on
+    /// disk when it is finished.
+    pub(super) fn begin(path: &Path, mode: u32, sync: bool) -> io::Result<WholeFile> {
+        let target = resolved(path)?;
         if target.file_name().is_none() {
             return Err(Errno::ISDIR.into());
         }
@@ -45,6 +46,8 @@ impl WholeFile {
         };
         remove_leftovers(&directory, &target);
         let c_directory = c_path(&directory)?;
+        // Now, so that it is no error once the file has its name.
+        let opened = if sync { Some(extent::open_directory(&c_directory)?) } else { None };
         let (fd, temporary) = match file::create_nameless(&c_directory, mode) {
             Ok(fd) => {
                 // Where the filesystem knows no locks, leftovers stay.
@@ -57,12 +60,12 @@ impl WholeFile {
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(WholeFile { file: fd.into(), target, directory, temporary })
+        Ok(WholeFile { file: fd.into(), target, directory, temporary, opened })
     }
 
     /// Gives it its name, in the place of what had it.
-    pub(super) fn finish(mut self, sync: bool) -> io::Result<()> {
-        if sync {
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        if self.opened.is_some() {
             extent::sync(self.file.as_fd())?;
         }
         let target = c_path(&self.target)?;
@@ -85,8 +88,10 @@ impl WholeFile {
             }
             Err(error) => return Err(error.into()),
         }
-        if sync {
-            extent::sync(extent::open_directory(&c_path(&self.directory)?)?.as_fd())?;
+        match self.opened.as_ref().map(|directory| extent::sync(directory.as_fd())) {
+            // A filesystem that does not know how keeps its names in some way of its own.
+            None | Some(Ok(()) | Err(Errno::INVAL | Errno::OPNOTSUPP)) => {}
+            Some(Err(error)) => return Err(error.into()),
         }
         Ok(())
     }
@@ -100,28 +105,18 @@ impl Drop for WholeFile {
     }
 }
 
-/// Reads all that there is into a file without a name.
-pub(super) fn spool(from: &mut dyn Read) -> io::Result<File> {
-    let fd = match file::create_nameless(&c_path(&std::env::temp_dir())?, 0o600) {
-        Ok(fd) => fd,
-        Err(_) => file::create_memory(c"commons-spool", false)?,
-    };
-    let mut file = File::from(fd);
-    let mut out = Regular::new(&file);
-    let mut bytes = vec![0; 1 << 16];
-    loop {
-        match from.read(&mut bytes) {
-            Ok(0) => break,
-            Ok(read) => out.write(&bytes[..read])?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+/// Where a path leads: in the place of a link's target, as other programs write to it. The kernel follows the link,
+/// so that one that it would not follow for other programs is an error here too.
+fn resolved(path: &Path) -> io::Result<PathBuf> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_symlink() => extent::led_to(&c_path(path)?),
+        Ok(_) => Ok(path.to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path.to_owned()),
+        Err(error) => Err(error),
     }
-    file.rewind()?;
-    Ok(file)
 }
 
-fn c_path(path: &Path) -> io::Result<CString> {
+pub(super) fn c_path(path: &Path) -> io::Result<CString> {
     Ok(CString::new(path.as_os_str().as_bytes())?)
 }
 

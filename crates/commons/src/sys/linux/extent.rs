@@ -1,7 +1,8 @@
 //! Where a file has data and where it has holes, and files that are on their way to a name.
 
 use std::ffi::CStr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom};
 
@@ -57,6 +58,13 @@ pub(crate) fn sync(fd: BorrowedFd<'_>) -> Result<()> {
 pub(crate) fn open_directory(path: &CStr) -> Result<OwnedFd> {
     use rustix::fs::{Mode, OFlags};
     rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Where a symbolic link leads, as the kernel follows it.
+pub(crate) fn led_to(path: &CStr) -> std::io::Result<PathBuf> {
+    use rustix::fs::{Mode, OFlags};
+    let target = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    std::fs::read_link(format!("/proc/self/fd/{}", target.as_raw_fd()))
 }
 
 /// Renames `from` to `to`, in the place of what has that name.

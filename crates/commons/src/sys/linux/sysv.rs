@@ -102,9 +102,9 @@ pub(crate) unsafe fn attach(id: i32, at: usize, read_only: bool, replacing: bool
 /// # Safety
 ///
 /// As for `munmap`: nothing may use it any more.
-pub(crate) unsafe fn detach(base: NonNull<u8>) {
+pub(crate) unsafe fn detach(base: NonNull<u8>) -> Result<()> {
     // SAFETY: as the caller promises.
-    unsafe { libc::shmdt(base.as_ptr().cast()) };
+    if unsafe { libc::shmdt(base.as_ptr().cast()) } < 0 { Err(last_error()) } else { Ok(()) }
 }
 
 /// A setting of the kernel's for System V segments: `shmmax`.
