@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use common::Private;
+use common::campaign::{self, Random, wait_for_any};
 use commons::{Attachment, Error, Lifetime, Segment, SegmentOptions};
 
 /// What the workers count, in memory that they share with the campaign.
@@ -46,18 +47,6 @@ const HANG: Duration = Duration::from_secs(10);
 const KEPT: [&str; 2] = ["kept", "kept/too"];
 /// A name under which everything happens.
 const WILD: &str = "wild";
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        // xorshift64*, Vigna 2016
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % end
-    }
-}
 
 fn fill(bytes: &mut [u8]) {
     for (index, word) in bytes.chunks_exact_mut(8).enumerate() {
@@ -197,12 +186,6 @@ fn hold(private: &Private, tally: &Tally, segment: Segment, name: &str, kept: bo
     }
 }
 
-/// Reaps one child, if there is one; `false` if there is none (or none that has ended).
-fn wait_for_any(flags: i32) -> bool {
-    // SAFETY: reaps children of this process.
-    unsafe { libc::waitpid(-1, std::ptr::null_mut(), flags) > 0 }
-}
-
 struct Campaign {
     kills: u64,
     processes: usize,
@@ -295,15 +278,8 @@ fn run(campaign: &Campaign) -> bool {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    if arguments.iter().any(|argument| argument == "--list") {
-        println!("kill: test");
-        return;
-    }
-    let number = |name: &str| -> Option<u64> {
-        let at = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(at + 1)?.parse().ok()
-    };
+    let Some(arguments) = campaign::arguments("kill") else { return };
+    let number = |name: &str| campaign::number(&arguments, name);
     // SAFETY: makes orphaned grandchildren children of this process.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
     let kills = number("--kills").unwrap_or(1200);
