@@ -1,6 +1,7 @@
 //! What the command line looks like, and how sizes and modes are written on it.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use clap::builder::{StringValueParser, TypedValueParser};
@@ -310,7 +311,11 @@ impl Arguments {
         let shorten = |name: &mut OsString| {
             if let Ok(inside) = Path::new(&*name).strip_prefix(namespace) {
                 if inside.components().count() == 1 {
-                    *name = inside.as_os_str().to_owned();
+                    // With a slash, which names do not have: what is named by its path is no System V segment.
+                    let system_v = inside.as_os_str().as_bytes().starts_with(b"sysv:");
+                    let mut shorter = OsString::from(if system_v { "/" } else { "" });
+                    shorter.push(inside);
+                    *name = shorter;
                 }
             }
         };

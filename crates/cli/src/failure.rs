@@ -25,6 +25,14 @@ impl Failure {
         Failure::Failed(text.into())
     }
 
+    /// What is said of it.
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Failure::Usage(text) | Failure::Failed(text) => text,
+            Failure::NobodyReads => "",
+        }
+    }
+
     /// A failure of the system's at something: `failed("read standard input", error)`.
     pub(crate) fn system(what: impl Display, error: &io::Error) -> Failure {
         Failure::Failed(format!("cannot {what}: {error}"))
@@ -106,7 +114,10 @@ fn summary(message: &str) -> String {
 pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() {
+        // Marks of direction could make a line read otherwise than it is.
+        let turns =
+            matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if character.is_control() || turns {
             line.extend(character.escape_default());
         } else {
             line.push(character);

@@ -17,7 +17,7 @@ use crate::record::{self, Fields, Record};
 use crate::survey;
 
 pub(crate) fn info(namespace: &Namespace, info: &args::Info) -> Outcome<()> {
-    if let Some(segment) = survey::system_v_by_name(&info.name) {
+    if let Some(segment) = survey::meant_system_v(namespace, &info.name)? {
         return system_v(segment, info.json);
     }
     let entry = namespace.entry(&info.name)?;
@@ -34,7 +34,7 @@ pub(crate) fn info(namespace: &Namespace, info: &args::Info) -> Outcome<()> {
     let mut output = Output::new()?;
     if info.json {
         let details = Details::new(&record, holders.as_ref());
-        write_json(&mut output, &details)?;
+        output.json(&details)?;
     } else {
         sheet(&mut output, namespace, &entry, &record, holders.as_ref())?;
     }
@@ -57,7 +57,7 @@ fn system_v(segment: SystemV, json: bool) -> Outcome<()> {
             pids: Some(record.processes.iter().map(|pid| mapper(*pid)).collect()),
             unknown: None,
         };
-        write_json(&mut output, &details)?;
+        output.json(&details)?;
         return output.finish();
     }
     let process = |pid: i32| match (pid, processes::command(pid.unsigned_abs())) {
@@ -93,12 +93,6 @@ fn system_v(segment: SystemV, json: bool) -> Outcome<()> {
         output.line(&format!("          pid {pid} {command}: mapped"))?;
     }
     output.finish()
-}
-
-fn write_json(output: &mut Output, details: &Details<'_>) -> Outcome<()> {
-    let text = serde_json::to_vec_pretty(details).map_err(|error| Failure::new(error.to_string()))?;
-    output.write(&text)?;
-    output.write(b"\n")
 }
 
 fn write_rows<const N: usize>(output: &mut Output, rows: [(&str, String); N]) -> Outcome<()> {

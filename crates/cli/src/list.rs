@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use commons::Namespace;
 
 use crate::args::{List, Sort};
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::output::{self, ALARM, Output, QUIET};
 use crate::pattern::Pattern;
 use crate::processes;
@@ -30,9 +30,7 @@ pub(crate) fn list(namespace: &Namespace, asked_for: bool, list: &List) -> Outco
     let mut output = Output::new()?;
     if list.json {
         let fields: Vec<_> = records.iter().map(Record::fields).collect();
-        let text = serde_json::to_vec_pretty(&fields).map_err(|error| Failure::new(error.to_string()))?;
-        output.write(&text)?;
-        output.write(b"\n")?;
+        output.json(&fields)?;
     } else {
         print(&mut output, &records)?;
         total(&mut output, &records)?;

@@ -54,18 +54,21 @@ pub(crate) fn grow(namespace: &Namespace, owner: OwnerPolicy, name: &OsStr, size
 
 /// Deletes all that are named or match; goes on after a failure, so that one does not keep the others.
 pub(crate) fn remove(namespace: &Namespace, names: &[OsString]) -> Outcome<ExitCode> {
-    let patterns: Vec<Pattern> = names.iter().map(|name| Pattern::new(name)).collect();
     let mut code = ExitCode::SUCCESS;
     let mut fail = |text: &str| {
         complain(text);
         code = ExitCode::FAILURE;
     };
+    let mut patterns = Vec::new();
+    for name in names {
+        match survey::meant_system_v(namespace, name) {
+            Ok(None) => patterns.push(Pattern::new(name)),
+            Ok(Some(segment)) => segment.remove().unwrap_or_else(|error| fail(&error.to_string())),
+            Err(failure) => fail(failure.text()),
+        }
+    }
     for name in patterns.iter().filter_map(Pattern::as_name) {
-        let deleted = match survey::system_v_by_name(name) {
-            Some(segment) => segment.remove(),
-            None => namespace.delete(name),
-        };
-        if let Err(error) = deleted {
+        if let Err(error) = namespace.delete(name) {
             fail(&error.to_string());
         }
     }

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime};
 
 use anstyle::{AnsiColor, Style};
+use serde::Serialize;
 
 use crate::failure::{Failure, Outcome};
 
@@ -42,6 +43,20 @@ impl Output {
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Outcome<()> {
         self.to.write_all(bytes).map_err(|error| Failure::writing(&error))
+    }
+
+    /// A value for scripts. Characters that a terminal could take for orders are escaped, as JSON allows.
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Outcome<()> {
+        let text = serde_json::to_string_pretty(value).map_err(|error| Failure::new(error.to_string()))?;
+        let mut plain = String::with_capacity(text.len() + 1);
+        for character in text.chars() {
+            match character {
+                '\u{7f}'..='\u{9f}' => plain.push_str(&format!("\\u{:04x}", character as u32)),
+                character => plain.push(character),
+            }
+        }
+        plain.push('\n');
+        self.write(plain.as_bytes())
     }
 
     pub(crate) fn line(&mut self, text: &str) -> Outcome<()> {

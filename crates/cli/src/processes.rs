@@ -161,9 +161,10 @@ pub(crate) fn command(pid: u32) -> Option<String> {
     Some(crate::failure::one_line(String::from_utf8_lossy(&name).trim_end()))
 }
 
-/// Whether there is a process with this id; one that cannot be looked at counts.
+/// Whether there is a process with this id; one that cannot be looked at, or that `/proc` hides, counts.
 pub(crate) fn exists(pid: u32) -> bool {
-    Path::new(&format!("/proc/{pid}")).exists()
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
 
 /// The path without what `/proc` adds to the one of a deleted file; `None` if it is not deleted.

@@ -1,5 +1,6 @@
 //! `save` and `load`: segments to files and back.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io::{IsTerminal, stdin, stdout};
 use std::os::fd::AsFd;
@@ -20,6 +21,16 @@ pub(crate) fn save(namespace: &Namespace, save: &Save) -> Outcome<()> {
     if to_stdout && stdout().is_terminal() {
         return Err(Failure::Usage("a snapshot is not for a terminal; give a file, or a pipe".to_owned()));
     }
+    let to_file = std::fs::metadata(&save.file).map_or(!to_stdout, |there| there.is_file());
+    if save.pause && !to_file {
+        return Err(Failure::Usage(
+            "--pause needs a file to save to: who reads a pipe may be among those that are stopped"
+                .to_owned(),
+        ));
+    }
+    // Beyond the limit on the size of files there is an error, and not a signal.
+    // SAFETY: ignoring a signal runs no code.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     let mut keeper = if save.pause { Some(Keeper::start()?) } else { None };
     let options = SegmentOptions::new().namespace(namespace).owner(OwnerPolicy::Any).read_only(true);
     let segment = options.open(&save.name)?;
@@ -28,9 +39,15 @@ pub(crate) fn save(namespace: &Namespace, save: &Save) -> Outcome<()> {
         let stat = rustix::fs::fstat(segment.as_fd()).map_err(failed)?;
         keeper.stop_holders(&segment, (stat.st_dev, stat.st_ino), &save.name.to_string_lossy())?;
     }
-    let bar = bar();
-    let mut options =
-        SaveOptions::new().raw(save.raw).sync(!save.no_sync).progress(|done, all| show(&bar, done, all));
+    // Who shows the terminal may be among those that are stopped.
+    let bar = if save.pause { ProgressBar::hidden() } else { bar() };
+    let keeper = RefCell::new(keeper);
+    let confirm = || keeper.borrow_mut().as_mut().map_or(Ok(()), Keeper::check);
+    let mut options = SaveOptions::new()
+        .confirm(confirm)
+        .raw(save.raw)
+        .sync(!save.no_sync)
+        .progress(|done, all| show(&bar, done, all));
     if let Some(level) = save.zstd {
         options = options.zstd(level);
     }
@@ -39,6 +56,7 @@ pub(crate) fn save(namespace: &Namespace, save: &Save) -> Outcome<()> {
         false => options.save_file(&segment, &save.file),
     };
     bar.finish_and_clear();
+    drop(options);
     drop(keeper);
     let saved = saved.map_err(nobody_reads)?;
     if !saved.knows_holes {
@@ -83,7 +101,8 @@ pub(crate) fn load(namespace: &Namespace, owner: OwnerPolicy, load: &Load) -> Ou
     }
     let name = match &load.name {
         Some(name) => Some(name.clone()),
-        None if from_stdin || load.raw => None,
+        // A pipe is read once.
+        None if from_stdin || load.raw || !std::fs::metadata(&load.file).is_ok_and(|it| it.is_file()) => None,
         None => Some(snapshot::header(&load.file)?.name).filter(|name| !name.is_empty()),
     };
     let existing = name.as_deref().map(|name| existing(namespace, owner, name)).transpose()?.flatten();

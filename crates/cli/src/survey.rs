@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -10,8 +11,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use commons::{Lifetime, Namespace, Segment, sysv};
 
-use crate::failure::Outcome;
-use crate::processes::{self, How, Scan, Used};
+use crate::failure::{Failure, Outcome};
+use crate::processes::{self, How, Identity, Scan, Used};
 use crate::record::{Kind, Record};
 
 /// What is looked at.
@@ -50,9 +51,10 @@ pub(crate) fn everything(scope: &Scope) -> Outcome<Vec<Record>> {
         let within = directories.iter().any(|directory| path.starts_with(directory.as_bytes()));
         within || scope.machine && is_nameless(path, how)
     });
-    let mut users: HashMap<&OsStr, BTreeSet<u32>> = HashMap::new();
-    for used in scan.files.values() {
-        users.entry(&used.path).or_default().extend(used.processes());
+    // By path, to spare a look at each of many segments; in other mount namespaces a path means another file.
+    let mut users: HashMap<&OsStr, Vec<(Identity, &Used)>> = HashMap::new();
+    for (identity, used) in &scan.files {
+        users.entry(&used.path).or_default().push((*identity, used));
     }
     let mut records = Vec::new();
     for namespace in scope.namespaces.iter().filter(|namespace| scope.wants(Kind::of(namespace))) {
@@ -61,8 +63,12 @@ pub(crate) fn everything(scope: &Scope) -> Outcome<Vec<Record>> {
             let Some(mut record) = Record::of(&entry, namespace)? else { continue };
             let path = namespace.directory().join(entry.name().file_name());
             if let Some(users) = users.get(path.as_os_str()) {
-                record.holders = record.holders.map(|holders| holders.max(users.len()));
-                record.processes = users.iter().copied().collect();
+                let identity = fs::symlink_metadata(&path).map(|there| (there.dev(), there.ino())).ok();
+                if let Some((_, used)) = users.iter().find(|(of, _)| Some(*of) == identity) {
+                    record.processes = used.processes().into_iter().collect();
+                    let processes = record.processes.len();
+                    record.holders = record.holders.map(|holders| holders.max(processes));
+                }
             }
             records.push(record);
         }
@@ -71,7 +77,7 @@ pub(crate) fn everything(scope: &Scope) -> Outcome<Vec<Record>> {
         if scope.wants(Kind::Sysv) {
             records.extend(system_v(&scan));
         }
-        let nameless = scan.files.values().filter_map(of_processes);
+        let nameless = scan.files.iter().filter_map(|(identity, used)| of_processes(*identity, used));
         records.extend(nameless.filter(|record| scope.wants(record.kind)));
     }
     Ok(records)
@@ -129,7 +135,7 @@ fn of_system_v(info: &sysv::Info, users: BTreeSet<u32>) -> Record {
 }
 
 /// What only processes lead to: memfds, deleted files, anonymous memory; `None` for anything else.
-fn of_processes(used: &Used) -> Option<Record> {
+fn of_processes(identity: Identity, used: &Used) -> Option<Record> {
     let path = processes::deleted(&used.path).unwrap_or(&used.path).as_bytes();
     let (kind, name) = match path.strip_prefix(b"/memfd:") {
         Some(label) => (Kind::Memfd, [b"memfd:", label].concat()),
@@ -138,8 +144,9 @@ fn of_processes(used: &Used) -> Option<Record> {
         None => (Kind::Deleted, path.to_vec()),
     };
     // What the kernel lets nobody but root follow is known by its mappings alone.
-    let metadata = used.link.as_ref().and_then(|link| fs::metadata(link).ok());
-    let usage = used.link.as_ref().and_then(|link| usage(link));
+    let file = used.link.as_ref().and_then(|link| reach(link, identity));
+    let metadata = file.as_ref().and_then(|file| file.metadata().ok());
+    let usage = file.and_then(usage);
     let processes = used.processes();
     let by_owner = || processes.first().and_then(|pid| fs::metadata(format!("/proc/{pid}")).ok());
     let owner = metadata.clone().or_else(by_owner);
@@ -165,8 +172,20 @@ fn of_processes(used: &Used) -> Option<Record> {
     })
 }
 
-fn usage(link: &Path) -> Option<commons::Usage> {
-    let file = File::open(link).ok()?;
+/// The file that a link in `/proc` leads to, if it is still the one that was seen: a process may have put anything
+/// else behind it since, a fifo or a device, whose opening would wait or do something.
+fn reach(link: &Path, identity: Identity) -> Option<File> {
+    use rustix::fs::{Mode, OFlags, open};
+    let found = File::from(open(link, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?);
+    let metadata = found.metadata().ok()?;
+    (metadata.is_file() && (metadata.dev(), metadata.ino()) == identity).then_some(found)
+}
+
+fn usage(found: File) -> Option<commons::Usage> {
+    use rustix::fs::{Mode, OFlags, open};
+    // Without waiting for a lease to be given back.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = open(format!("/proc/self/fd/{}", found.as_raw_fd()), flags, Mode::empty()).ok()?;
     Segment::from_fd(file).ok()?.usage().ok()
 }
 
@@ -181,8 +200,26 @@ pub(crate) fn one_system_v(segment: sysv::SystemV) -> Outcome<Option<(Record, sy
     Ok(Some((of_system_v(info, users), *info)))
 }
 
-/// The System V segment that is called `sysv:ID`.
-pub(crate) fn system_v_by_name(name: &OsStr) -> Option<sysv::SystemV> {
-    let id = name.to_str()?.strip_prefix("sysv:")?.parse().ok()?;
-    Some(sysv::SystemV::from_id(id))
+/// The System V segment that is meant by `sysv:ID`; `None` if that is no such name.
+///
+/// # Errors
+///
+/// If there is a segment of that name as well.
+pub(crate) fn meant_system_v(namespace: &Namespace, name: &OsStr) -> Outcome<Option<sysv::SystemV>> {
+    let Some(segment) = system_v_by_name(name) else { return Ok(None) };
+    if namespace.entry(name).is_ok() {
+        return Err(Failure::new(format!(
+            "\"{}\" could be a System V segment or a file in {}: name the file by its path, or choose another --namespace",
+            name.to_string_lossy(),
+            namespace.directory().display()
+        )));
+    }
+    Ok(Some(segment))
+}
+
+fn system_v_by_name(name: &OsStr) -> Option<sysv::SystemV> {
+    let digits = name.to_str()?.strip_prefix("sysv:")?;
+    let plain =
+        digits.bytes().all(|digit| digit.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+    if plain { digits.parse().ok().map(sysv::SystemV::from_id) } else { None }
 }

@@ -140,3 +140,20 @@ fn rows_are_sorted_chosen_and_summed_up() {
     place.fail(2, &["ls", "--kind", "nonsense"]);
     place.fail(2, &["ls", "--sort", "nonsense"]);
 }
+
+#[test]
+fn a_file_that_is_called_like_a_system_v_segment_is_not_taken_for_one() {
+    let place = Place::new();
+    place.get(&["create", "sysv:2147483000", "10"]);
+    for arguments in [["rm", "sysv:2147483000"], ["info", "sysv:2147483000"]] {
+        assert!(place.fail(1, &arguments).contains("path"));
+    }
+    let path = place.path("sysv:2147483000");
+    assert!(place.get(&["info", path.to_str().unwrap()]).contains("10 bytes"));
+    place.get(&["rm", path.to_str().unwrap()]);
+    assert!(place.names().is_empty());
+    for odd in ["sysv:+5", "sysv:007", "sysv:", "sysv:99999999999"] {
+        assert!(place.fail(1, &["rm", odd]).contains("no such segment"), "{odd}");
+    }
+    assert!(place.fail(1, &["rm", "sysv:2147483000"]).contains("System V segment 2147483000"));
+}

@@ -4,8 +4,8 @@
 mod common;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -212,43 +212,44 @@ fn what_is_saved_is_of_one_moment() {
     println!("not paused, {apart} of 40 snapshots are of no one moment");
 }
 
-/// A save that hangs, with all holders stopped: to a fifo that nobody reads far.
+/// A save in its middle, with all holders stopped, and stopped itself then.
 struct Hanging {
     command: Child,
-    _reader: File,
 }
 
 impl Hanging {
-    fn start(place: &Place, fifo: &Path, holder: &Holder) -> Hanging {
-        let path = std::ffi::CString::new(fifo.to_str().unwrap()).unwrap();
-        // SAFETY: the string outlives the call.
-        assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
-        let mut reader = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(fifo).unwrap();
-        // Raw, and so with all its zeros: more than a pipe takes.
-        let mut command = place.command(&["save", "x", fifo.to_str().unwrap(), "--raw", "--pause"]);
+    fn start(place: &Place, path: &Path, holder: &Holder) -> Hanging {
+        // Bytes that take long to be compressed as well as can be.
+        let words: Vec<u8> = (0..SIZE - 8192).map(|at| b"abcdefgh"[(at * at / 977 % 8) as usize]).collect();
+        let segment = File::options().write(true).open(place.path("x")).unwrap();
+        segment.write_all_at(&words, 4096).unwrap();
+        drop(segment);
+        let mut command = place.command(&["save", "x", path.to_str().unwrap(), "--zstd=22", "--pause"]);
         // A group of its own, as a shell makes one for each command.
-        let mut command = command.process_group(0).spawn().unwrap();
+        let mut command = command.stderr(Stdio::piped()).process_group(0).spawn().unwrap();
         wait_until("the beginning of a save", PATIENCE, || {
             assert!(command.try_wait().unwrap().is_none(), "the save has ended");
-            reader.read(&mut [0; 8]).is_ok_and(|read| read > 0)
+            holder.both().into_iter().all(is_stopped)
         });
-        for pid in holder.both() {
-            assert!(is_stopped(pid), "process {pid}: {}", states(pid));
-        }
-        Hanging { command, _reader: reader }
+        signal(command.id() as i32, libc::SIGSTOP);
+        Hanging { command }
     }
 
     /// Ends by a signal to it, or to all of its group.
     fn end_by(mut self, signal: i32, group: bool) {
         let pid = self.command.id() as i32;
         self::signal(if group { -pid } else { pid }, signal);
+        self::signal(pid, libc::SIGCONT);
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&self.end()), Some(signal));
+    }
+
+    fn end(&mut self) -> std::process::ExitStatus {
         let mut status = None;
         wait_until("the end of the command", PATIENCE, || {
             status = self.command.try_wait().unwrap();
             status.is_some()
         });
-        let status = status.unwrap();
-        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(signal));
+        status.unwrap()
     }
 }
 
@@ -305,10 +306,46 @@ fn who_was_stopped_before_stays_stopped() {
     wait_until("its child's going on", SOON, || counts(&place.path("x"), FORKED)[0] > before[0]);
 
     // Killed, it does not let go on either who was stopped before.
-    Hanging::start(&place, &files.path().join("fifo"), &holder).end_by(libc::SIGKILL, false);
+    Hanging::start(&place, &files.path().join("hanging"), &holder).end_by(libc::SIGKILL, false);
     let before = counts(&place.path("x"), FORKED);
     wait_until("its child's going on", SOON, || counts(&place.path("x"), FORKED)[0] > before[0]);
     assert!(is_stopped(holder.pid()), "{}", states(holder.pid()));
     signal(holder.pid(), libc::SIGCONT);
     assert_goes_on(&place, "going on when told");
+}
+
+#[test]
+fn a_save_that_stands_still_lets_the_holders_go_on_and_fails() {
+    if !is_alone("a_save_that_stands_still_lets_the_holders_go_on_and_fails") {
+        return;
+    }
+    let place = place();
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("saved");
+    let holder = Holder::start(&place);
+    let mut hanging = Hanging::start(&place, &path, &holder);
+    wait_until("going on", 5 * SOON, || !holder.both().into_iter().any(is_stopped));
+    assert_goes_on(&place, "going on while the save stands still");
+    signal(hanging.command.id() as i32, libc::SIGCONT);
+    assert_eq!(hanging.end().code(), Some(1), "what it has read is not as of one moment");
+    assert!(!path.exists());
+}
+
+#[test]
+fn two_that_pause_the_same_segment_do_not_stop_each_other() {
+    if !is_alone("two_that_pause_the_same_segment_do_not_stop_each_other") {
+        return;
+    }
+    let place = place();
+    let files = tempfile::tempdir().unwrap();
+    let holder = Holder::start(&place);
+    let first = Hanging::start(&place, &files.path().join("first"), &holder);
+    let path = files.path().join("second");
+    let complaint = place.fail(1, &["save", "x", path.to_str().unwrap(), "--pause"]);
+    assert!(complaint.contains("somebody else is pausing"), "{complaint}");
+    assert!(holder.both().into_iter().all(is_stopped), "the first still has them");
+    first.end_by(libc::SIGKILL, false);
+    assert_goes_on(&place, "going on after the first");
+    let complaint = place.fail(2, &["save", "x", "-", "--pause"]);
+    assert!(complaint.contains("needs a file"), "{complaint}");
 }

@@ -512,3 +512,67 @@ fn progress_goes_up_to_the_end() {
     let seen = seen.into_inner();
     assert!(seen.is_sorted() && seen.len() >= 3 && seen.last() == Some(&(SIZE, SIZE)), "{seen:?}");
 }
+
+#[test]
+fn a_truncation_to_where_it_was_read_is_an_error_too() {
+    let private = Private::new();
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("saved");
+    // Small enough to be read and written in turn.
+    let segment = private.options().size(SIZE).sparse(true).create("x").unwrap();
+    segment.attach().unwrap().write_at(0, &[1; 512 << 10]).unwrap();
+    let file = fs::File::options().write(true).open(private.path("x")).unwrap();
+    for raw in [false, true] {
+        file.set_len(SIZE).unwrap();
+        // After that there are holes only, whether the file goes on or not.
+        let truncate = |_, _| file.set_len(512 << 10).unwrap();
+        let error = SaveOptions::new().raw(raw).progress(truncate).save_file(&segment, &path).unwrap_err();
+        assert!(matches!(error, Error::Truncated(_)), "{error}");
+        assert!(!path.exists());
+    }
+}
+
+#[test]
+fn a_segment_is_not_saved_over_itself() {
+    let private = Private::new();
+    let (segment, bytes) = full(&private, "x");
+    let error = snapshot::save(&segment, private.path("x")).unwrap_err();
+    assert!(matches!(error, Error::BadOption { .. }), "{error}");
+    let link = private.path("link");
+    std::os::unix::fs::symlink("x", &link).unwrap();
+    assert!(snapshot::save(&segment, &link).is_err());
+    assert_eq!(bytes_of(&segment), bytes);
+    fs::remove_file(link).unwrap();
+}
+
+#[test]
+fn an_endless_stream_is_not_kept() {
+    struct Endless(u64);
+    impl Read for Endless {
+        fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+            self.0 += bytes.len() as u64;
+            assert!(self.0 < 16 << 20, "it is read on and on");
+            bytes.fill(7);
+            Ok(bytes.len())
+        }
+    }
+    let private = Private::new();
+    let (segment, bytes) = full(&private, "x");
+    assert!(matches!(load(&private).load_into(&segment, Endless(0)), Err(Error::Damaged { .. })));
+    assert!(matches!(load(&private).raw(true).load_into(&segment, Endless(0)), Err(Error::WrongSize { .. })));
+    assert_eq!(bytes_of(&segment), bytes);
+}
+
+#[test]
+fn what_was_read_has_to_be_confirmed_before_a_file_gets_its_name() {
+    let private = Private::new();
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("saved");
+    let (segment, _) = full(&private, "x");
+    let no = || Err(io::Error::other("somebody wrote"));
+    assert!(
+        SaveOptions::new().confirm(no).save_file(&segment, &path).unwrap_err().to_string().contains("wrote")
+    );
+    assert!(names(files.path()).is_empty());
+    SaveOptions::new().confirm(|| Ok(())).save_file(&segment, &path).unwrap();
+}

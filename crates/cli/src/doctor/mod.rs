@@ -43,9 +43,7 @@ pub(crate) fn doctor(namespace: Option<&Path>, json: bool) -> Outcome<ExitCode> 
     findings.sort_by_key(|finding| finding.severity);
     let mut output = Output::new()?;
     if json {
-        let text = serde_json::to_vec_pretty(&findings).map_err(|error| Failure::new(error.to_string()))?;
-        output.write(&text)?;
-        output.write(b"\n")?;
+        output.json(&findings)?;
     } else {
         print(&mut output, &findings)?;
     }

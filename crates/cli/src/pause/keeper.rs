@@ -1,16 +1,22 @@
-//! The keeper: stops the processes that it is told to, and lets them go on when nobody speaks to it any more.
+//! The keeper: stops the processes that it is told to, and lets them go on when nobody speaks to it any more, or
+//! when the one that speaks to it was stopped itself: two that pause each other would stand for ever.
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, Stdin, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, setsid};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, getppid, pidfd_open, pidfd_send_signal, setsid};
 
 use crate::failure::Outcome;
 
 /// How long a process may take to stop: one in the middle of a long read from a disk takes its time.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether who gives the orders was stopped, and after how many times that counts.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
+const LOOKS: u32 = 4;
 
 /// Processes that were stopped here; they go on when it is dropped.
 #[derive(Default)]
@@ -33,18 +39,63 @@ pub(crate) fn keep() -> Outcome<()> {
     }
     // What is sent to the terminal's processes is not for this one.
     let _ = setsid();
-    let mut stopped = Stopped::default();
+    let parent = getppid();
+    let (mut stopped, mut resting) = (Stopped::default(), Vec::new());
     let say = |answer: &str| {
         let mut out = std::io::stdout().lock();
         // If nobody hears it, nobody speaks either, and that is seen next.
         let _ = writeln!(out, "{answer}").and_then(|()| out.flush());
     };
     say("ready");
-    for line in std::io::stdin().lock().lines() {
-        let Some(pid) = line.ok().and_then(|line| Pid::from_raw(line.parse().ok()?)) else { break };
-        say(&stop(pid, &mut stopped));
+    let stdin = std::io::stdin();
+    let mut line = String::new();
+    while wait_for_order(&stdin, parent) {
+        line.clear();
+        if stdin.lock().read_line(&mut line).unwrap_or(0) == 0 {
+            break;
+        }
+        match line.trim_end() {
+            CHECK => say(&check(&resting)),
+            order => {
+                let Some(pid) = order.parse().ok().and_then(Pid::from_raw) else { break };
+                say(&stop(pid, &mut stopped));
+                resting.push(pid);
+            }
+        }
     }
     Ok(())
+}
+
+/// Asks whether all still rest.
+pub(super) const CHECK: &str = "check";
+
+/// The answer, if they do.
+pub(super) const THEY_REST: &str = "they rest";
+
+fn check(resting: &[Pid]) -> String {
+    match resting.iter().find(|pid| rests(**pid) == Some(false)) {
+        None => THEY_REST.to_owned(),
+        Some(pid) => format!("process {} was made to go on meanwhile", pid.as_raw_nonzero()),
+    }
+}
+
+/// Waits until there is something to read; `false` if the parent has ended, or stands still itself.
+fn wait_for_order(stdin: &Stdin, parent: Option<Pid>) -> bool {
+    let mut stands = 0;
+    loop {
+        match poll(&mut [PollFd::new(stdin, PollFlags::IN)], Some(&LOOK)) {
+            Ok(0) => {}
+            Ok(_) => return true,
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => return false,
+        }
+        let Some(parent) = parent.filter(|parent| getppid() == Some(*parent)) else { return false };
+        let task = format!("/proc/{}", parent.as_raw_nonzero());
+        stands = if state(Path::new(&task)) == Some(b'T') { stands + 1 } else { 0 };
+        if stands >= LOOKS {
+            return false;
+        }
+    }
 }
 
 fn stop(pid: Pid, stopped: &mut Stopped) -> String {
@@ -59,8 +110,10 @@ fn stop(pid: Pid, stopped: &mut Stopped) -> String {
         Some(true) => return "stopped".to_owned(),
         Some(false) => {}
     }
-    if let Err(error) = pidfd_send_signal(&process, Signal::STOP) {
-        return format!("cannot be stopped: {}", std::io::Error::from(error));
+    match pidfd_send_signal(&process, Signal::STOP) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::SRCH) => return "gone".to_owned(),
+        Err(error) => return format!("cannot be stopped: {}", std::io::Error::from(error)),
     }
     stopped.0.push(process);
     let begun = Instant::now();

@@ -1,13 +1,17 @@
 //! Stopping all who hold a segment, and letting them go on, whatever happens to this process.
 //!
 //! A helper process, the [keeper], stops them and lets them go on again. It does so as soon as its line to this
-//! process ends, be it that this process is done or that it was killed. It has a session of its own, and nobody
-//! but who looks for it will kill it.
+//! process ends, be it that this process is done or that it was killed, or when this process is stopped itself. It
+//! has a session of its own. What ends all processes of a container or a control group at once ends it too, and
+//! then the others, if they are elsewhere, have to be let go on by hand (`kill -CONT`).
 
 pub(crate) mod keeper;
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -57,11 +61,26 @@ impl Keeper {
                 "cannot pause the holders of \"{name}\": {why}; save without --pause, or as root"
             ))
         };
+        // Two that pause the same segment would stop each other.
+        match rustix::fs::flock(segment.as_fd(), rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::AGAIN) => {
+                return Err(cannot("somebody else is pausing them".to_owned()));
+            }
+            Err(error) => return Err(cannot(std::io::Error::from(error).to_string())),
+        }
+        let named = segment.name();
+        let file_name = named.as_ref().map(|name| name.file_name()).unwrap_or_default();
         let mut stopped = BTreeSet::new();
         let mut hidden;
         let own = [std::process::id(), self.child.id()];
         loop {
-            let mut scan = processes::scan(|path, _| path.starts_with(b"/"));
+            // By the name first, so that no other file is looked at: its filesystem may be served by one of those that
+            // are stopped by now.
+            let mut scan = processes::scan(|path, _| {
+                let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
+                path.strip_suffix(file_name.as_bytes()).is_some_and(|directory| directory.ends_with(b"/"))
+            });
             hidden = scan.hidden;
             let holders = scan.files.remove(&identity).map(|used| used.processes()).unwrap_or_default();
             let new: Vec<u32> =
@@ -101,9 +120,20 @@ impl Keeper {
         Ok(stopped.len())
     }
 
-    fn order(&mut self, pid: u32) -> Outcome<String> {
+    /// Makes sure that nobody was made to go on meanwhile.
+    pub(crate) fn check(&mut self) -> std::io::Result<()> {
+        match self.order(keeper::CHECK) {
+            Ok(answer) if answer == keeper::THEY_REST => Ok(()),
+            Ok(other) => {
+                Err(std::io::Error::other(format!("it is not as of one moment: {other}; try again")))
+            }
+            Err(failure) => Err(std::io::Error::other(failure.text().to_owned())),
+        }
+    }
+
+    fn order(&mut self, order: impl Display) -> Outcome<String> {
         if let Some(orders) = &mut self.orders {
-            writeln!(orders, "{pid}")
+            writeln!(orders, "{order}")
                 .map_err(|error| Failure::system("pause the segment's holders", &error))?;
         }
         self.hear()
