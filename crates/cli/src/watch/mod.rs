@@ -16,10 +16,12 @@ mod rate;
 mod rows;
 mod screen;
 mod signals;
+mod sorting;
 mod table;
 mod table_draw;
 mod theme;
 mod values;
+mod values_draw;
 mod worker;
 
 use std::io::{self, IsTerminal};

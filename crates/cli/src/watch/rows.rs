@@ -55,9 +55,9 @@ impl Row {
         }
     }
 
-    /// Whether there is nothing left to show of it.
-    pub(crate) fn is_over(&self, now: Instant) -> bool {
-        self.went.is_some_and(|then| now.saturating_duration_since(then) >= MOMENT)
+    /// When there is nothing left to show of it, if it is gone.
+    pub(crate) fn over(&self) -> Option<Instant> {
+        self.went.map(|then| then + MOMENT)
     }
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Enters a survey; gives its rows, and those of what has just gone.
+    /// Enters a survey; gives its rows, and those of what has just gone, by name.
     pub(crate) fn enter(&mut self, records: Vec<Record>, now: Instant) -> Vec<Arc<Row>> {
         let mut rows = HashMap::with_capacity(records.len());
         let mut repeated: HashMap<(&'static str, OsString), usize> = HashMap::new();
@@ -91,14 +91,16 @@ impl Ledger {
         }
         for (key, before) in self.rows.drain() {
             let Entry::Vacant(place) = rows.entry(key) else { continue };
-            if !before.is_over(now) {
+            if before.over().is_none_or(|over| over > now) {
                 let went = before.went.or(Some(now));
                 place.insert(Arc::new(Row { went, growth: 0, ..(*before).clone() }));
             }
         }
         self.rows = rows;
         self.last = Some(now);
-        self.rows.values().cloned().collect()
+        let mut rows: Vec<Arc<Row>> = self.rows.values().cloned().collect();
+        rows.sort_unstable_by(|one, other| (&one.title, &one.key).cmp(&(&other.title, &other.key)));
+        rows
     }
 
     fn row(&mut self, key: Key, record: Record, now: Instant) -> Row {
@@ -189,7 +191,7 @@ pub(crate) mod tests {
         assert_eq!(row(&rows, "new").mark(begin + second + MOMENT), Mark::None);
         let old = row(&rows, "old");
         assert_eq!(old.mark(begin + second), Mark::Gone);
-        assert!(!old.is_over(begin + second) && old.is_over(begin + second + MOMENT));
+        assert_eq!(old.over(), Some(begin + second + MOMENT));
         let rows = ledger.enter(vec![record("new", 1)], begin + second + MOMENT);
         assert_eq!(rows.len(), 1);
         let rows = ledger.enter(vec![record("new", 1), record("old", 5)], begin + 2 * MOMENT);

@@ -92,12 +92,14 @@ impl Screen {
 
     /// Takes the terminal anew after others may have used it.
     pub(crate) fn take_again(&mut self) -> io::Result<()> {
-        // From here on it has to be given back.
-        TAKEN.store(true, SeqCst);
+        // From here on it has to be given back. Entering the other screen twice would lose the cursor's place.
+        if !TAKEN.swap(true, SeqCst) {
+            queue!(self.queue, EnterAlternateScreen)?;
+        }
         let mut raw = self.before.mode.clone();
         raw.make_raw();
         tcsetattr(&self.before.input, OptionalActions::Now, &raw)?;
-        queue!(self.queue, EnterAlternateScreen, Hide)?;
+        queue!(self.queue, Hide)?;
         self.resize()
     }
 
@@ -108,7 +110,8 @@ impl Screen {
 
     /// Draws, unless the terminal has not yet taken what was drawn before.
     pub(crate) fn draw(&mut self, paint: impl FnOnce(&mut Frame)) -> io::Result<()> {
-        if !self.is_behind() {
+        // A panic of another thread may have given it back.
+        if !self.is_behind() && TAKEN.load(SeqCst) {
             queue!(self.queue, BeginSynchronizedUpdate)?;
             self.terminal.draw(paint)?;
             queue!(self.queue, EndSynchronizedUpdate)?;

@@ -2,7 +2,6 @@
 //!
 //! The survey runs in a thread. If it takes long, it is made less often, so that it takes half the time at most.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,97 +14,36 @@ use crate::survey::{self, Scope};
 use super::hex::Hexdump;
 use super::keys::Key;
 use super::prompt::{Prompt, Typed};
-use super::rows::{self, Ledger, Row};
+use super::rows::{self, Ledger, Mark, Row};
+use super::sorting::{Column, Sorting};
 use super::theme::Theme;
 use super::worker::{Bell, Worker};
 use super::{BYTES, SEGMENTS, Step, View, reason, table_draw};
 
-/// What can be sorted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Column {
-    Name,
-    Kind,
-    Size,
-    Growth,
-    Total,
-    Resident,
-    Holders,
-    Lifetime,
-    Owner,
-    Age,
-}
-
-impl Column {
-    /// In the order in which they stand, and of the keys 1 to 9 and 0.
-    pub(crate) const ALL: [Column; 10] = [
-        Column::Name,
-        Column::Kind,
-        Column::Size,
-        Column::Growth,
-        Column::Total,
-        Column::Resident,
-        Column::Holders,
-        Column::Lifetime,
-        Column::Owner,
-        Column::Age,
-    ];
-
-    /// Numbers begin with the largest, unless they are turned.
-    pub(crate) fn is_number(self) -> bool {
-        matches!(
-            self,
-            Column::Size | Column::Growth | Column::Total | Column::Resident | Column::Holders | Column::Age
-        )
-    }
-
-    fn place(self) -> usize {
-        self as usize
-    }
-
-    fn compare(self, one: &Row, other: &Row) -> Ordering {
-        match self {
-            Column::Name => one.title.cmp(&other.title),
-            Column::Kind => one.record.kind.cmp(&other.record.kind),
-            Column::Size => one.record.size.cmp(&other.record.size),
-            Column::Growth => one.growth.cmp(&other.growth),
-            Column::Total => one.total.cmp(&other.total),
-            Column::Resident => one.record.resident.cmp(&other.record.resident),
-            Column::Holders => one.record.holders.cmp(&other.record.holders),
-            // Orphans first: somebody has to see to them.
-            Column::Lifetime => {
-                let place = |row: &Row| (!row.record.orphan, crate::record::lifetime(row.record.lifetime));
-                place(one).cmp(&place(other))
-            }
-            Column::Owner => one.owner.cmp(&other.owner),
-            // The earlier it was modified, the older.
-            Column::Age => other.record.modified.cmp(&one.record.modified),
-        }
-    }
-}
-
-/// The order of rows.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sorting {
-    pub(crate) column: Column,
-    /// From the smallest.
-    pub(crate) rising: bool,
-}
-
-impl Sorting {
-    fn by(column: Column) -> Sorting {
-        Sorting { column, rising: !column.is_number() }
-    }
-
-    fn compare(self, one: &Row, other: &Row) -> Ordering {
-        let order = self.column.compare(one, other);
-        let order = if self.rising { order } else { order.reverse() };
-        // Rows that are alike do not change places.
-        order.then_with(|| one.title.cmp(&other.title)).then_with(|| one.key.cmp(&other.key))
-    }
-}
-
 /// What a survey gave, and how long it took.
 type Survey = (Outcome<Vec<Arc<Row>>>, Duration);
+
+/// What there is in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) count: usize,
+    pub(crate) reserved: u64,
+    pub(crate) growth: i64,
+    pub(crate) orphans: usize,
+}
+
+impl Totals {
+    fn of(rows: &[Arc<Row>], now: Instant) -> Totals {
+        let mut totals = Totals::default();
+        for row in rows.iter().filter(|row| row.mark(now) != Mark::Gone) {
+            totals.count += 1;
+            totals.reserved = totals.reserved.saturating_add(row.record.reserved);
+            totals.growth = totals.growth.saturating_add(row.growth);
+            totals.orphans += usize::from(row.record.orphan);
+        }
+        totals
+    }
+}
 
 pub(crate) struct Table {
     pub(crate) namespace: Namespace,
@@ -117,7 +55,11 @@ pub(crate) struct Table {
     /// `None` before the first survey.
     pub(crate) took: Option<Duration>,
     next: Instant,
+    /// All rows, by name.
     rows: Vec<Arc<Row>>,
+    pub(crate) totals: Totals,
+    /// When the next row that is gone is taken away.
+    next_over: Option<Instant>,
     /// The rows that are shown, in order.
     pub(crate) shown: Vec<Arc<Row>>,
     pub(crate) sorting: Sorting,
@@ -161,6 +103,8 @@ impl Table {
             took: None,
             next: now,
             rows: Vec::new(),
+            totals: Totals::default(),
+            next_over: None,
             shown: Vec::new(),
             sorting: Sorting::by(Column::Name),
             filter: String::new(),
@@ -180,12 +124,10 @@ impl Table {
         self.asked.unwrap_or(SEGMENTS).max(2 * self.took.unwrap_or_default())
     }
 
-    /// All rows, shown or not.
-    pub(crate) fn rows(&self) -> &[Arc<Row>] {
-        &self.rows
-    }
-
-    pub(crate) fn take(&mut self, rows: Vec<Arc<Row>>) {
+    /// Takes over what a survey found, by name.
+    pub(crate) fn take(&mut self, rows: Vec<Arc<Row>>, now: Instant) {
+        self.totals = Totals::of(&rows, now);
+        self.next_over = rows.iter().filter_map(|row| row.over()).min();
         self.rows = rows;
         self.arrange();
     }
@@ -194,8 +136,7 @@ impl Table {
     fn arrange(&mut self) {
         let matches = |row: &&Arc<Row>| self.filter.is_empty() || row.title.contains(&self.filter);
         self.shown = self.rows.iter().filter(matches).cloned().collect();
-        let sorting = self.sorting;
-        self.shown.sort_unstable_by(|one, other| sorting.compare(one, other));
+        self.sorting.sort(&mut self.shown);
         let found = self.shown.iter().position(|row| Some(&row.key) == self.selected.as_ref());
         self.select(found.unwrap_or(self.place));
     }
@@ -218,12 +159,6 @@ impl Table {
     fn sort(&mut self, sorting: Sorting) {
         self.sorting = sorting;
         self.arrange();
-    }
-
-    fn sort_beside(&mut self, forwards: bool) {
-        let count = Column::ALL.len();
-        let step = if forwards { 1 } else { count - 1 };
-        self.sort(Sorting::by(Column::ALL[(self.sorting.column.place() + step) % count]));
     }
 
     fn filter(&mut self, text: &str) {
@@ -292,9 +227,9 @@ impl View for Table {
             Key::PageDown => self.select(self.place.saturating_add(page)),
             Key::Home => self.select(0),
             Key::End => self.select(usize::MAX),
-            Key::Left | Key::Char('<') => self.sort_beside(false),
-            Key::Right | Key::Char('>') => self.sort_beside(true),
-            Key::Char('r') => self.sort(Sorting { rising: !self.sorting.rising, ..self.sorting }),
+            Key::Left | Key::Char('<') => self.sort(self.sorting.beside(false)),
+            Key::Right | Key::Char('>') => self.sort(self.sorting.beside(true)),
+            Key::Char('r') => self.sort(self.sorting.reversed()),
             Key::Char('/') => self.prompt = Some(Prompt { text: self.filter.clone() }),
             Key::Char('?') => self.help = true,
             Key::Char(digit @ '0'..='9') => {
@@ -314,7 +249,7 @@ impl View for Table {
             match found {
                 Ok(rows) => {
                     self.trouble = None;
-                    self.take(rows);
+                    self.take(rows, now);
                 }
                 Err(failure) => self.trouble = Some(reason(&failure)),
             }
@@ -323,9 +258,10 @@ impl View for Table {
             self.begun = now;
             self.worker.ask();
         }
-        if self.rows.iter().any(|row| row.is_over(now)) {
-            self.rows.retain(|row| !row.is_over(now));
-            self.arrange();
+        if self.next_over.is_some_and(|over| over <= now) {
+            let mut rows = std::mem::take(&mut self.rows);
+            rows.retain(|row| row.over().is_none_or(|over| over > now));
+            self.take(rows, now);
         }
     }
 
@@ -353,7 +289,7 @@ mod tests {
     }
 
     fn survey(table: &mut Table, ledger: &mut Ledger, names: &[(&str, u64)], now: Instant) {
-        table.take(ledger.enter(names.iter().map(|(name, size)| record(name, *size)).collect(), now));
+        table.take(ledger.enter(names.iter().map(|(name, size)| record(name, *size)).collect(), now), now);
     }
 
     fn shown(table: &Table) -> Vec<&str> {
@@ -367,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_sorted_by_any_column_and_turned() {
+    fn keys_choose_the_column_and_the_order() {
         let (mut table, _) = table(&[("b", 30), ("a", 10), ("c", 20), ("d", 20)]);
         assert_eq!(shown(&table), ["a", "b", "c", "d"]);
         press(&mut table, "3");
@@ -378,10 +314,17 @@ mod tests {
         assert_eq!(table.sorting.column, Column::Growth);
         press(&mut table, "<<<");
         assert_eq!(table.sorting.column, Column::Name);
-        press(&mut table, "<");
-        assert_eq!(table.sorting.column, Column::Age);
         press(&mut table, "0");
         assert_eq!(table.sorting.column, Column::Age);
+    }
+
+    #[test]
+    fn totals_are_of_what_is_there() {
+        let (mut table, mut ledger) = table(&[("a", 10), ("b", 20)]);
+        let now = Instant::now() + Duration::from_secs(1);
+        survey(&mut table, &mut ledger, &[("b", 50)], now);
+        assert_eq!((table.totals.count, table.totals.reserved, table.totals.orphans), (1, 50, 0));
+        assert!(table.totals.growth > 0);
     }
 
     #[test]
@@ -428,7 +371,8 @@ mod tests {
         let (mut table, mut ledger) = table(&[]);
         let mut record = record("sysv:7", 10);
         record.namespace = None;
-        table.take(ledger.enter(vec![record], Instant::now()));
+        let now = Instant::now();
+        table.take(ledger.enter(vec![record], now), now);
         assert!(matches!(table.key(Key::Enter, Instant::now()), Step::Stay));
         assert!(table.message.as_ref().unwrap().contains("sysv:7"));
     }

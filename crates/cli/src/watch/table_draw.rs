@@ -14,7 +14,8 @@ use crate::record;
 
 use super::bytes::Glow;
 use super::rows::{Mark, Row};
-use super::table::{Column, Table};
+use super::sorting::Column;
+use super::table::{Table, Totals};
 use super::theme::{Theme, cut, put, put_all};
 use super::{help, hints, prompt_line, span, status};
 
@@ -112,7 +113,7 @@ pub(crate) fn draw(table: &mut Table, frame: &mut Frame, theme: Theme, now: Inst
     let longest = shown.clone().map(|row| row.width).max().unwrap_or(0);
     let columns = columns(area.width, u16::try_from(longest).unwrap_or(u16::MAX));
     let buffer = frame.buffer_mut();
-    summary(table, buffer, part(0, header), theme, now);
+    summary(table, buffer, part(0, header), theme);
     headings(table, buffer, part(header, titles), &columns, theme);
     let rows = part(header + titles, height);
     let clock = SystemTime::now();
@@ -145,17 +146,13 @@ pub(crate) fn draw(table: &mut Table, frame: &mut Frame, theme: Theme, now: Inst
 }
 
 /// What there is in all.
-fn summary(table: &Table, buffer: &mut Buffer, area: Rect, theme: Theme, now: Instant) {
-    let here: Vec<&Row> =
-        table.rows().iter().map(|row| &**row).filter(|row| row.mark(now) != Mark::Gone).collect();
-    let reserved: u64 = here.iter().fold(0, |sum, row| sum.saturating_add(row.record.reserved));
-    let growth: i64 = here.iter().fold(0, |sum, row| sum.saturating_add(row.growth));
-    let orphans = here.iter().filter(|row| row.record.orphan).count();
+fn summary(table: &Table, buffer: &mut Buffer, area: Rect, theme: Theme) {
+    let Totals { count, reserved, growth, orphans } = table.totals;
     let plural = |count: usize| if count == 1 { "" } else { "s" };
     let directory: std::path::PathBuf = table.namespace.directory().components().collect();
     let directory = cut(&failure::one_line(&directory.to_string_lossy()), usize::from(area.width / 2));
     let mut pieces = vec![(directory, theme.strong())];
-    pieces.push((format!("{} segment{}", here.len(), plural(here.len())), theme.plain()));
+    pieces.push((format!("{count} segment{}", plural(count)), theme.plain()));
     pieces.push((output::short_size(reserved), theme.plain()));
     if growth != 0 {
         pieces.push((format!("{}/s", signed(growth)), theme.lit(Glow::Warm)));
@@ -301,10 +298,9 @@ mod tests {
         let mut ledger = Ledger::default();
         let orphan = record::Record { orphan: true, ..record("left", 4096) };
         ledger.enter(vec![record("jobs", 1 << 20), record("gone", 8192)], now);
-        table.take(ledger.enter(
-            vec![record("jobs", 3 << 20), orphan, record("日本\u{202e}\x1b[2J", 10)],
-            now + std::time::Duration::from_secs(1),
-        ));
+        let records = vec![record("jobs", 3 << 20), orphan, record("日本\u{202e}\x1b[2J", 10)];
+        let rows = ledger.enter(records, now + std::time::Duration::from_secs(1));
+        table.take(rows, now);
         table.took = Some(std::time::Duration::from_millis(700));
         table
     }

@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,6 +25,8 @@ pub struct Terminal {
     /// The program's side. Held, so that its mode can be looked at after the program.
     line: Option<OwnedFd>,
     screen: vt100::Parser,
+    /// The terminal's mode before the program.
+    before: String,
     /// All that the program wrote.
     pub output: Vec<u8>,
     pub child: Child,
@@ -44,6 +46,7 @@ impl Terminal {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let line = rustix::fs::open(&name, flags, Mode::empty()).unwrap();
         tcsetwinsize(&line, size(columns, rows)).unwrap();
+        let before = mode(&line);
         let side = || line.try_clone().unwrap();
         command.env("TERM", "xterm-256color").stdin(side()).stdout(side()).stderr(side());
         // SAFETY: only system calls are made between fork and exec.
@@ -58,8 +61,14 @@ impl Terminal {
             })
         };
         let child = command.spawn().unwrap();
-        let screen = vt100::Parser::new(rows, columns, 0);
-        Terminal { keyboard: Some(File::from(keyboard)), line: Some(line), screen, output: Vec::new(), child }
+        Terminal {
+            keyboard: Some(File::from(keyboard)),
+            line: Some(line),
+            screen: vt100::Parser::new(rows, columns, 0),
+            before,
+            output: Vec::new(),
+            child,
+        }
     }
 
     pub fn screen(&self) -> &vt100::Screen {
@@ -120,8 +129,9 @@ impl Terminal {
         tcsetwinsize(self.line.as_ref().unwrap(), size(columns, rows)).unwrap();
     }
 
-    pub fn mode(&self) -> Termios {
-        tcgetattr(self.line.as_ref().unwrap()).unwrap()
+    /// Whether its mode is what it was before the program.
+    pub fn has_mode_of_before(&self) -> bool {
+        mode(self.line.as_ref().unwrap()) == self.before
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -137,15 +147,26 @@ impl Terminal {
     /// Waits until the program has ended, and takes all that it wrote.
     #[track_caller]
     pub fn end(&mut self) -> ExitStatus {
+        let status = self.wait_for_end(true);
+        while self.take() {}
+        status
+    }
+
+    /// Waits until the program has ended, while nobody reads what it writes.
+    #[track_caller]
+    pub fn end_unread(&mut self) -> ExitStatus {
+        self.wait_for_end(false)
+    }
+
+    #[track_caller]
+    fn wait_for_end(&mut self, read: bool) -> ExitStatus {
         let end = Instant::now() + PATIENCE;
         loop {
-            let more = self.take();
             if let Some(status) = self.child.try_wait().unwrap() {
-                while self.take() {}
                 return status;
             }
             assert!(Instant::now() < end, "it did not end:\n{}", self.text());
-            if self.keyboard.is_none() && !more {
+            if !(read && self.take()) {
                 std::thread::sleep(Duration::from_millis(2));
             }
         }
@@ -163,7 +184,7 @@ fn size(columns: u16, rows: u16) -> Winsize {
     Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
-/// A mode as something to compare.
-pub fn comparable(mode: &Termios) -> String {
-    format!("{mode:?}")
+/// A terminal's mode, to be compared.
+fn mode(line: &OwnedFd) -> String {
+    format!("{:?}", tcgetattr(line).unwrap())
 }
