@@ -167,6 +167,19 @@ pub(crate) fn exists(pid: u32) -> bool {
     pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
 
+/// Whether a path could be that of a segment of this file name: with it, or as `/proc` names a file that was made
+/// without a name, for those who had it then: `#12 (deleted)`, also once it has one.
+pub(crate) fn could_be(path: &[u8], file_name: &OsStr) -> bool {
+    let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
+    let last = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    last == file_name.as_bytes() || made_nameless(last)
+}
+
+/// Whether a file's name in `/proc` is that of one that was made without a name.
+pub(crate) fn made_nameless(last: &[u8]) -> bool {
+    last.strip_prefix(b"#").is_some_and(|number| number.iter().all(u8::is_ascii_digit))
+}
+
 /// The path without what `/proc` adds to the one of a deleted file; `None` if it is not deleted.
 pub(crate) fn deleted(path: &OsStr) -> Option<&OsStr> {
     path.as_bytes().strip_suffix(b" (deleted)").map(OsStr::from_bytes)

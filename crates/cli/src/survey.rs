@@ -53,7 +53,13 @@ pub(crate) fn everything(scope: &Scope) -> Outcome<Vec<Record>> {
     });
     // By path, to spare a look at each of many segments; in other mount namespaces a path means another file.
     let mut users: HashMap<&OsStr, Vec<(Identity, &Used)>> = HashMap::new();
+    // Whoever made a file without a name, which got one then, has it under another path.
+    let mut made_nameless: HashMap<Identity, &Used> = HashMap::new();
     for (identity, used) in &scan.files {
+        let last = used.path.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        if processes::made_nameless(last.strip_suffix(b" (deleted)").unwrap_or(last)) {
+            made_nameless.insert(*identity, used);
+        }
         users.entry(&used.path).or_default().push((*identity, used));
     }
     let mut records = Vec::new();
@@ -62,9 +68,12 @@ pub(crate) fn everything(scope: &Scope) -> Outcome<Vec<Record>> {
             let entry = entry?;
             let Some(mut record) = Record::of(&entry, namespace)? else { continue };
             let path = namespace.directory().join(entry.name().file_name());
-            if let Some(users) = users.get(path.as_os_str()) {
+            let by_path = users.get(path.as_os_str());
+            if by_path.is_some() || !made_nameless.is_empty() {
                 let identity = fs::symlink_metadata(&path).map(|there| (there.dev(), there.ino())).ok();
-                if let Some((_, used)) = users.iter().find(|(of, _)| Some(*of) == identity) {
+                let by_path = by_path.into_iter().flatten().find(|(of, _)| Some(*of) == identity);
+                let made = identity.and_then(|identity| made_nameless.get(&identity));
+                if let Some(used) = by_path.map(|(_, used)| *used).or(made.copied()) {
                     record.processes = used.processes().into_iter().collect();
                     let processes = record.processes.len();
                     record.holders = record.holders.map(|holders| holders.max(processes));
@@ -146,6 +155,10 @@ fn of_processes(identity: Identity, used: &Used) -> Option<Record> {
     // What the kernel lets nobody but root follow is known by its mappings alone.
     let file = used.link.as_ref().and_then(|link| reach(link, identity));
     let metadata = file.as_ref().and_then(|file| file.metadata().ok());
+    if metadata.as_ref().is_some_and(|metadata| metadata.nlink() > 0) {
+        // Made without a name, and it has one since.
+        return None;
+    }
     let usage = file.and_then(usage);
     let processes = used.processes();
     let by_owner = || processes.first().and_then(|pid| fs::metadata(format!("/proc/{pid}")).ok());

@@ -76,7 +76,7 @@ fn signal(pid: i32, signal: i32) {
 fn what_the_others_start() {
     let Some(directory) = std::env::var_os("COMMONS_TEST_HOLDS") else { return };
     let namespace = Namespace::at(directory).unwrap();
-    let segment = SegmentOptions::new().namespace(&namespace).open("x").unwrap();
+    let segment = SegmentOptions::new().size(SIZE).namespace(&namespace).open_or_create("x").unwrap();
     let attachment = segment.attach().unwrap();
     let words = attachment.atomics::<AtomicU64>(..).unwrap();
     let count = |at: [u64; 2]| -> ! {
@@ -348,4 +348,23 @@ fn two_that_pause_the_same_segment_do_not_stop_each_other() {
     assert_goes_on(&place, "going on after the first");
     let complaint = place.fail(2, &["save", "x", "-", "--pause"]);
     assert!(complaint.contains("needs a file"), "{complaint}");
+}
+
+#[test]
+fn who_made_the_segment_is_stopped_too() {
+    if !is_alone("who_made_the_segment_is_stopped_too") {
+        return;
+    }
+    // Made by the holder, for whom /proc calls it otherwise than for those who open it.
+    let place = Place::new();
+    let _holder = Holder::start(&place);
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("saved");
+    for round in 0..10 {
+        place.get(&["save", "x", file.to_str().unwrap(), "--raw", "--no-sync", "--pause"]);
+        for at in [COUNTS, FORKED] {
+            let [first, second] = counts(&file, at);
+            assert!(first == second || first == second + 1, "round {round}: {first} and {second}");
+        }
+    }
 }

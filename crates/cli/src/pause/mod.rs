@@ -11,7 +11,6 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -77,10 +76,7 @@ impl Keeper {
         loop {
             // By the name first, so that no other file is looked at: its filesystem may be served by one of those that
             // are stopped by now.
-            let mut scan = processes::scan(|path, _| {
-                let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
-                path.strip_suffix(file_name.as_bytes()).is_some_and(|directory| directory.ends_with(b"/"))
-            });
+            let mut scan = processes::scan(|path, _| processes::could_be(path, file_name));
             hidden = scan.hidden;
             let holders = scan.files.remove(&identity).map(|used| used.processes()).unwrap_or_default();
             let new: Vec<u32> =
