@@ -45,9 +45,12 @@
 //! Both off by default. `tracing`: events for the `tracing` crate: creations, names removed, sweeps. `zstd`:
 //! compressed snapshots.
 
+#![cfg_attr(commons_model, allow(dead_code, unused_imports, reason = "a model has its own system"))]
+
 mod error;
 mod segment;
 pub mod snapshot;
+pub mod sync;
 mod sys;
 #[cfg(target_os = "linux")]
 pub mod sysv;

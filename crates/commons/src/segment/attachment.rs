@@ -14,6 +14,7 @@ use super::attach_options::{AttachOptions, Place};
 use super::handle::Segment;
 use super::protocol::Hold;
 use crate::error::{Attempt, Error, Result};
+use crate::sync;
 use crate::sys::file::Identity;
 use crate::sys::map::{self, Request, Where};
 use crate::sys::signal::{self, GuardCell};
@@ -424,6 +425,12 @@ impl Attachment {
     ///
     /// To be called once, as the last use.
     unsafe fn end(&mut self) -> Result<()> {
+        if sync::any_held_within(self.base.addr().get(), self.mapped) {
+            // A guard was forgotten: the kernel's list of that thread leads through these bytes. So they stay, and
+            // with them what holds the segment, until the process ends.
+            std::mem::forget(self.hold.take());
+            return Ok(());
+        }
         drop(self.guard.take());
         // SAFETY: the mapping was made for this attachment, and all that borrows it has ended with it.
         let done = unsafe { self.unmap() }

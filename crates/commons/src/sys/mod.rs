@@ -7,7 +7,9 @@
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use linux::{extent, file, filesystem, limits, lock, map, process, signal, watch, who};
+pub(crate) use linux::{
+    extent, file, filesystem, futex, limits, lock, map, process, robust, signal, watch, who,
+};
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::sysv;

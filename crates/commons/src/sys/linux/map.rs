@@ -159,3 +159,13 @@ pub(crate) fn flush(address: NonNull<u8>, len: usize) -> Result<()> {
     // SAFETY: writing pages back changes no bytes.
     unsafe { rustix::mm::msync(address.as_ptr().cast(), len, MsyncFlags::SYNC) }
 }
+
+/// Private zeroed memory that a forked child finds zeroed again, and whether the kernel does the latter.
+pub(crate) fn zeroed_in_children(len: usize) -> Result<(NonNull<u8>, bool)> {
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a fresh private mapping that overlays nothing.
+    let got = unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), len, protection, MapFlags::PRIVATE)? };
+    // SAFETY: made just above; nothing is lost in this process.
+    let wiped = unsafe { rustix::mm::madvise(got, len, Advice::LinuxWipeOnFork) }.is_ok();
+    Ok((NonNull::new(got.cast()).ok_or(Errno::INVAL)?, wiped))
+}

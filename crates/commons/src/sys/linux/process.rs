@@ -1,7 +1,7 @@
 //! This process: its id, its pid namespace, whether it forked, who it runs as.
 
 use std::sync::atomic::{
-    AtomicBool, AtomicU32, AtomicU64,
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64,
     Ordering::{Relaxed, SeqCst},
 };
 
@@ -30,6 +30,20 @@ extern "C" fn in_child() {
     UNDER_WAY.store(0, SeqCst);
     PID.store(0, Relaxed);
     NAMESPACE.store(0, Relaxed);
+    let more = MORE_IN_CHILD.load(Relaxed);
+    if !more.is_null() {
+        // SAFETY: only `in_child_too` stores something here, and that is such a function.
+        unsafe { std::mem::transmute::<*mut (), extern "C" fn()>(more)() };
+    }
+}
+
+/// What else a forked child does; a function, or null.
+static MORE_IN_CHILD: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Has forked children call this, too. There is one such function; it may only do what a signal handler may.
+pub(crate) fn in_child_too(function: extern "C" fn()) {
+    forks(); // so that the handlers are registered
+    MORE_IN_CHILD.store(function as *mut (), Relaxed);
 }
 
 /// Whether the handlers are registered.

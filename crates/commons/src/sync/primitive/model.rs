@@ -1,0 +1,314 @@
+//! A model checker's atomics and threads, and a model of the two things of the kernel's that locks rest on: futexes,
+//! and the walk along the list of held locks when a thread ends.
+//!
+//! Under shuttle a thread that was made [`mortal`] may end at any step: before any access to a word, and between any
+//! two changes of its list. Then the kernel's walk is done, as the real one does it, and the thread never goes on.
+//! [`Fate::Stops`] leaves out the walk: the process is stopped, not dead.
+
+use std::cell::Cell;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering as StdOrdering};
+use std::sync::{Arc, LazyLock, Mutex as StdMutex};
+use std::time::{Duration, Instant};
+
+#[cfg(commons_loom)]
+use loom as checker;
+#[cfg(commons_shuttle)]
+use shuttle as checker;
+
+use crate::sync::thread::Record;
+use crate::sync::word::{OWNER, OWNER_DIED, WAITERS};
+use crate::sys;
+
+pub(crate) use crate::sys::futex::Waited;
+pub(crate) use crate::sys::robust::Head;
+pub(crate) use checker::sync::atomic::fence;
+
+use super::Ordering;
+
+macro_rules! atomic {
+    ($name:ident, $inner:path, $int:ty) => {
+        /// An atomic each access to which is a step.
+        #[derive(Debug)]
+        pub(crate) struct $name($inner);
+
+        #[allow(dead_code, reason = "not all locks use all of them")]
+        impl $name {
+            pub(crate) fn new(value: $int) -> Self {
+                $name(<$inner>::new(value))
+            }
+
+            pub(crate) fn load(&self, ordering: Ordering) -> $int {
+                if is_over() {
+                    return 0;
+                }
+                step();
+                self.0.load(ordering)
+            }
+
+            pub(crate) fn store(&self, value: $int, ordering: Ordering) {
+                if is_over() {
+                    return;
+                }
+                step();
+                self.0.store(value, ordering);
+            }
+
+            pub(crate) fn swap(&self, value: $int, ordering: Ordering) -> $int {
+                if is_over() {
+                    return 0;
+                }
+                step();
+                self.0.swap(value, ordering)
+            }
+
+            pub(crate) fn compare_exchange(
+                &self,
+                current: $int,
+                new: $int,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$int, $int> {
+                if is_over() {
+                    return Ok(current);
+                }
+                step();
+                self.0.compare_exchange(current, new, success, failure)
+            }
+
+            /// Never fails for no reason: that would only be one more turn of the loop around it.
+            pub(crate) fn compare_exchange_weak(
+                &self,
+                current: $int,
+                new: $int,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$int, $int> {
+                self.compare_exchange(current, new, success, failure)
+            }
+
+            pub(crate) fn fetch_or(&self, value: $int, ordering: Ordering) -> $int {
+                if is_over() {
+                    return 0;
+                }
+                step();
+                self.0.fetch_or(value, ordering)
+            }
+
+            pub(crate) fn fetch_and(&self, value: $int, ordering: Ordering) -> $int {
+                if is_over() {
+                    return 0;
+                }
+                step();
+                self.0.fetch_and(value, ordering)
+            }
+
+            pub(crate) fn fetch_add(&self, value: $int, ordering: Ordering) -> $int {
+                if is_over() {
+                    return 0;
+                }
+                step();
+                self.0.fetch_add(value, ordering)
+            }
+
+            pub(crate) fn fetch_sub(&self, value: $int, ordering: Ordering) -> $int {
+                if is_over() {
+                    return 0;
+                }
+                step();
+                self.0.fetch_sub(value, ordering)
+            }
+        }
+    };
+}
+atomic!(AtomicU32, checker::sync::atomic::AtomicU32, u32);
+atomic!(AtomicU64, checker::sync::atomic::AtomicU64, u64);
+
+checker::thread_local! {
+    static CURRENT: Cell<*const Record> = Cell::new(Record::none());
+    static ID: Cell<u32> = Cell::new(0);
+    static MORTAL: Cell<Option<(Fate, u32)>> = Cell::new(None);
+}
+
+/// Whether the thread is only being cleared away, at the end of an execution or after a failure: then destructors run
+/// that would never run in a thread that died, and they may do nothing.
+fn is_over() -> bool {
+    std::thread::panicking()
+}
+
+/// The next thread's id; begins anew with each execution.
+static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
+
+/// To be called at the beginning of each execution.
+pub(crate) fn begin() {
+    NEXT.store(1, StdOrdering::Relaxed);
+    sleepers().clear();
+}
+
+pub(crate) fn current() -> *const Record {
+    if is_over() {
+        return Record::none();
+    }
+    CURRENT.with(Cell::get)
+}
+
+pub(crate) fn set_current(record: *const Record) {
+    CURRENT.with(|current| current.set(record));
+}
+
+pub(crate) fn thread_key() -> usize {
+    thread_id() as usize
+}
+
+pub(crate) unsafe fn list_head(own: *mut Head) -> sys::Result<*mut Head> {
+    Ok(own)
+}
+
+pub(crate) fn thread_id() -> u32 {
+    ID.with(|id| {
+        if id.get() == 0 {
+            id.set(NEXT.fetch_add(1, StdOrdering::Relaxed));
+        }
+        id.get()
+    })
+}
+
+/// Whoever sleeps on a word, by its address, the longest first.
+type Sleepers = HashMap<usize, VecDeque<Arc<Sleeper>>>;
+
+struct Sleeper {
+    thread: checker::thread::Thread,
+    woken: AtomicBool,
+}
+
+fn sleepers() -> std::sync::MutexGuard<'static, Sleepers> {
+    static SLEEPERS: LazyLock<StdMutex<Sleepers>> = LazyLock::new(Default::default);
+    // One thread runs at a time, and none lets another run with this locked: it is never waited for.
+    SLEEPERS.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+pub(crate) fn wait(word: &AtomicU32, value: u32, _: Option<Duration>) -> Waited {
+    if is_over() {
+        return Waited::Over;
+    }
+    // The kernel looks at the newest value, and puts the thread among the sleepers in the same step.
+    if word.fetch_or(0, Ordering::SeqCst) != value {
+        return Waited::Over;
+    }
+    let sleeper = Arc::new(Sleeper { thread: checker::thread::current(), woken: AtomicBool::new(false) });
+    sleepers().entry(std::ptr::from_ref(word).addr()).or_default().push_back(sleeper.clone());
+    while !sleeper.woken.load(StdOrdering::Relaxed) {
+        step();
+        checker::thread::park();
+    }
+    step();
+    Waited::Over
+}
+
+pub(crate) fn wake(word: &AtomicU32, most: u32) -> u32 {
+    if is_over() {
+        return 0;
+    }
+    step();
+    let address = std::ptr::from_ref(word).addr();
+    let mut woken = 0;
+    while woken < most {
+        let Some(sleeper) = sleepers().get_mut(&address).and_then(VecDeque::pop_front) else { break };
+        sleeper.woken.store(true, StdOrdering::Relaxed);
+        sleeper.thread.unpark();
+        woken += 1;
+    }
+    woken
+}
+
+pub(crate) fn spin() {
+    checker::hint::spin_loop();
+}
+
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// What may happen to a thread at any step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "loom's threads live")]
+pub(crate) enum Fate {
+    /// It is killed.
+    Dies,
+    /// It is stopped for ever.
+    Stops,
+}
+
+/// From now on the calling thread may meet its fate at any step, once in so many. Whoever spawned it must not join it.
+#[cfg(commons_shuttle)]
+pub(crate) fn mortal(fate: Fate, once_in: u32) {
+    MORTAL.with(|mortal| mortal.set(Some((fate, once_in))));
+}
+
+/// No longer.
+#[cfg(commons_shuttle)]
+pub(crate) fn immortal() {
+    MORTAL.with(|mortal| mortal.set(None));
+}
+
+#[cfg(commons_loom)]
+pub(crate) fn step() {}
+
+#[cfg(commons_shuttle)]
+pub(crate) fn step() {
+    use shuttle::rand::Rng;
+    if is_over() {
+        return;
+    }
+    let Some((fate, once_in)) = MORTAL.with(Cell::get) else { return };
+    if shuttle::rand::thread_rng().gen_range(0..once_in) != 0 {
+        return;
+    }
+    immortal();
+    if fate == Fate::Dies {
+        end();
+    }
+    loop {
+        shuttle::thread::park();
+    }
+}
+
+/// What the kernel does as a thread ends: `exit_robust_list` and `handle_futex_death` in its `kernel/futex/core.c`.
+#[cfg(commons_shuttle)]
+fn end() {
+    // SAFETY: records are never freed.
+    let record = unsafe { &*current() };
+    forget_sleeper();
+    let Some(list) = record.as_the_kernel_sees_it() else { return };
+    for (node, pending) in list {
+        let word = node.wrapping_add_signed(crate::sync::word::Word::OFFSET);
+        // SAFETY: the nodes in a modelled list are those of words that the test's threads share, and keep.
+        let word = unsafe { &*std::ptr::with_exposed_provenance::<AtomicU32>(word) };
+        loop {
+            let seen = word.load(Ordering::SeqCst);
+            if pending && seen & OWNER == 0 {
+                wake(word, 1);
+                break;
+            }
+            if seen & OWNER != record.id() {
+                break;
+            }
+            let marked = seen & WAITERS | OWNER_DIED;
+            if word.compare_exchange(seen, marked, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                if seen & WAITERS != 0 {
+                    wake(word, 1);
+                }
+                break;
+            }
+        }
+    }
+}
+
+/// A killed thread no longer sleeps, so that no wake-up is spent on it from now on.
+#[cfg(commons_shuttle)]
+fn forget_sleeper() {
+    let me = shuttle::thread::current().id();
+    for queue in sleepers().values_mut() {
+        queue.retain(|sleeper| sleeper.thread.id() != me);
+    }
+}

@@ -1,0 +1,73 @@
+//! The real thing.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use crate::sync::thread::Record;
+use crate::sys::{self, robust};
+
+pub(crate) use crate::sys::futex::Waited;
+pub(crate) use crate::sys::robust::Head;
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, fence};
+
+thread_local! {
+    static CURRENT: Cell<*const Record> = const { Cell::new(Record::none()) };
+}
+
+/// The calling thread's record; [`Record::none`] before its first lock.
+#[inline]
+pub(crate) fn current() -> *const Record {
+    CURRENT.get()
+}
+
+pub(crate) fn set_current(record: *const Record) {
+    CURRENT.set(record);
+}
+
+/// Something that no other thread that lives has.
+pub(crate) fn thread_key() -> usize {
+    CURRENT.with(|cell| std::ptr::from_ref(cell).addr())
+}
+
+/// The kernel's list of the calling thread; registers `own` if there is none.
+///
+/// # Safety
+///
+/// `own` stays where it is until the thread has ended.
+pub(crate) unsafe fn list_head(own: *mut Head) -> sys::Result<*mut Head> {
+    let head = robust::list()?;
+    if !head.is_null() {
+        return Ok(head);
+    }
+    // SAFETY: as the caller promises.
+    unsafe { robust::set_list(own)? };
+    Ok(own)
+}
+
+pub(crate) fn thread_id() -> u32 {
+    robust::thread_id()
+}
+
+/// Sleeps while the word has this value; for `most` at most, if that is given.
+pub(crate) fn wait(word: &AtomicU32, value: u32, most: Option<Duration>) -> Waited {
+    sys::futex::wait(word, value, most)
+}
+
+/// Wakes so many who sleep on the word; how many there were.
+pub(crate) fn wake(word: &AtomicU32, most: u32) -> u32 {
+    sys::futex::wake(word, most)
+}
+
+/// A moment within a loop that waits for another processor.
+#[inline]
+pub(crate) fn spin() {
+    std::hint::spin_loop();
+}
+
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// A step at which a modelled thread may die; none here.
+#[inline(always)]
+pub(crate) fn step() {}

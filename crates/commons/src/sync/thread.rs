@@ -1,0 +1,554 @@
+//! What each thread knows about the locks that it holds, and how the kernel comes to know it too.
+//!
+//! # The kernel's list
+//!
+//! A thread can register a list of the locks that it holds. When it ends, however it ends, the kernel walks the
+//! list, and each lock whose word has the thread's id in it gets the bit `OWNER_DIED` instead, and one waiter is
+//! woken. There is one list for each thread, and the C library has registered it already, for its own robust
+//! mutexes. So Commons puts its locks into that one:
+//!
+//! ```text
+//!   head ─▶ [C library's nodes, newer] ─▶ first ─▶ lock ─▶ … ─▶ lock ─▶ last ─▶ [C library's nodes, older] ─▶ head
+//!                                        private   ───── shared ─────   private
+//! ```
+//!
+//! `first` and `last` are two nodes in private memory that stay in the list. The C library only ever looks at and
+//! changes the neighbours of its own nodes, so that all it meets of Commons is these two. The nodes in between lie
+//! in shared memory, where others may write anything; they are written, for the kernel, and *never read*: which
+//! locks a thread holds, in which order, is in `stack`, in private memory. So "this thread has it already" and "this
+//! guard is not of this thread" are decided without believing a shared word.
+//!
+//! Why a crash between any two steps is safe: `head.pending` names the lock that is being taken or given back, from
+//! before its word changes until after the list is right. The kernel looks at that one too, so it does not matter
+//! whether it is in the list just then. All stores are the thread's own, and the kernel looks at them when the
+//! thread is over: program order is enough, which the compiler is kept to by fences. A neighbour who scribbles over
+//! a node's `next` can cut the kernel's walk short, or lead it to other addresses of this process, where it changes
+//! nothing that is not a word with this thread's id in it; the walk ends after 2048 steps.
+//!
+//! # Records
+//!
+//! A record belongs to one thread at a time and is never freed, because the kernel may walk it until the very end of
+//! a thread. Its memory is wiped in a forked child (`MADV_WIPEONFORK`; where the kernel has no such thing, by a
+//! handler of `fork`), and a wiped record is one that has not been set up: so a child, even of `_Fork`, finds out by
+//! the same look that finds a thread's first lock, and a guard that it inherited finds itself in no stack. What has to
+//! outlive a fork, who owns the record, is in an [`Entry`] beside it.
+//!
+//! A record is given back by a destructor of thread-local data, unless the thread still holds a lock then (a guard
+//! was forgotten): then it stays with the thread's key, to be taken over by the next thread that has the same key,
+//! which cannot be before this one is gone.
+
+use std::cell::UnsafeCell;
+use std::ptr::{self, NonNull, null_mut};
+use std::sync::atomic::{
+    AtomicPtr, AtomicU32 as PlainU32, AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+    compiler_fence,
+};
+
+use super::error::{MAX_HELD, SyncError};
+use super::primitive::{self, AtomicU32, Head};
+use super::word::Word;
+
+const PAD: usize = if cfg!(target_pointer_width = "64") { 5 } else { 4 };
+
+/// A private node: laid out like a lock, as the kernel sees one. Its word stays 0, so that the kernel leaves it
+/// alone.
+#[repr(C)]
+struct Anchor {
+    word: u32,
+    pad: [u32; PAD],
+    /// Where the C library finds the node before. It has one on 64 bits only.
+    #[cfg(target_pointer_width = "64")]
+    previous: usize,
+    next: usize,
+}
+
+/// Which locks a thread holds.
+#[repr(C, align(64))]
+pub(crate) struct Record {
+    /// The kernel's list of this thread; null until the record is set up.
+    head: AtomicPtr<Head>,
+    id: PlainU32,
+    /// How many it holds.
+    held: PlainU32,
+    /// What the kernel and the C library see.
+    list: UnsafeCell<List>,
+    /// Those that it holds, the newest last.
+    stack: [AtomicPtr<Word>; MAX_HELD],
+}
+
+#[repr(C)]
+struct List {
+    first: Anchor,
+    last: Anchor,
+    /// For threads whose C library has registered no list.
+    own: Head,
+}
+
+// SAFETY: `list` is only touched by the thread that owns the record, and by the kernel when that has ended; all
+// else is atomic.
+unsafe impl Sync for Record {}
+
+/// What outlives a fork.
+struct Entry {
+    record: NonNull<Record>,
+    /// The key of the thread that has the record; 0 if nobody has.
+    owner: AtomicUsize,
+    next: *const Entry,
+}
+
+/// All records there are, as a list that only grows.
+static ENTRIES: AtomicPtr<Entry> = AtomicPtr::new(null_mut());
+
+/// What threads have that never locked: a record that is not set up.
+static NONE: Record = Record {
+    head: AtomicPtr::new(null_mut()),
+    id: PlainU32::new(0),
+    held: PlainU32::new(0),
+    list: UnsafeCell::new(List::NEW),
+    stack: [const { AtomicPtr::new(null_mut()) }; MAX_HELD],
+};
+
+impl List {
+    const NEW: List =
+        List { first: Anchor::NEW, last: Anchor::NEW, own: Head { next: 0, futex_offset: 0, pending: 0 } };
+}
+
+impl Anchor {
+    const NEW: Anchor = Anchor {
+        word: 0,
+        pad: [0; PAD],
+        #[cfg(target_pointer_width = "64")]
+        previous: 0,
+        next: 0,
+    };
+}
+
+#[cfg(not(commons_model))]
+const _: () = assert!(std::mem::offset_of!(Anchor, next) as isize == -LAYOUT_OFFSET);
+
+/// From a node to its word, as glibc has it: what the layout of locks is made for.
+#[cfg(not(commons_model))]
+const LAYOUT_OFFSET: isize = if cfg!(target_pointer_width = "64") { -32 } else { -20 };
+
+/// Gives the record back as its thread ends.
+struct Leave;
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        leave();
+    }
+}
+
+#[cfg(not(commons_model))]
+thread_local! {
+    static LEAVE: Leave = const { Leave };
+}
+
+impl Record {
+    /// The record of a thread that never locked.
+    pub(crate) const fn none() -> *const Record {
+        &raw const NONE
+    }
+
+    /// The calling thread's, perhaps not set up: then it holds nothing, and [`ready`](Record::ready) says no.
+    #[inline]
+    pub(super) fn current() -> &'static Record {
+        // SAFETY: it is `NONE` or a record, and those are never freed.
+        unsafe { &*primitive::current() }
+    }
+
+    /// The calling thread's, set up.
+    #[inline]
+    pub(super) fn ready() -> Result<&'static Record, SyncError> {
+        let record = Record::current();
+        if record.is_ready() { Ok(record) } else { set_up() }
+    }
+
+    #[inline]
+    pub(super) fn is_ready(&self) -> bool {
+        !self.head.load(Relaxed).is_null()
+    }
+
+    /// The thread's id.
+    #[inline]
+    pub(super) fn id(&self) -> u32 {
+        self.id.load(Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn has_room(&self) -> bool {
+        (self.held.load(Relaxed) as usize) < MAX_HELD
+    }
+
+    /// Tells the kernel which lock is about to change hands, or waited for, by its futex. If the thread ends with
+    /// that, the kernel marks the futex if it has the thread's id in it, and wakes one who sleeps there if it has
+    /// nobody's. Requires a record that is set up.
+    #[inline]
+    pub(super) fn set_pending(&self, futex: &AtomicU32) {
+        self.write_pending(Word::node_of(futex));
+    }
+
+    /// The lock is in the list, or out of it, as its word says.
+    #[inline]
+    pub(super) fn clear_pending(&self) {
+        self.write_pending(0);
+    }
+
+    #[inline]
+    fn write_pending(&self, node: usize) {
+        let head = self.head.load(Relaxed);
+        compiler_fence(AcqRel);
+        // SAFETY: the head of a record that is set up belongs to this thread and lives as long; nobody but this
+        // thread, and the kernel after its end, touches it.
+        unsafe { (&raw mut (*head).pending).write_volatile(node) };
+        compiler_fence(AcqRel);
+        primitive::step();
+    }
+
+    /// Puts a lock into the list that was just taken. There has to be room.
+    #[inline]
+    pub(super) fn push(&self, word: &Word) {
+        let held = self.held.load(Relaxed);
+        let first = self.first();
+        // SAFETY: as in `write_pending`.
+        word.set_next(unsafe { first.read_volatile() });
+        self.stack[held as usize % MAX_HELD].store(ptr::from_ref(word).cast_mut(), Relaxed);
+        compiler_fence(AcqRel);
+        // SAFETY: as in `write_pending`.
+        unsafe { first.write_volatile(word.node()) };
+        self.held.store(held + 1, Relaxed);
+        compiler_fence(AcqRel);
+        primitive::step();
+    }
+
+    /// Whether the lock is the newest that this thread holds, as it mostly is when it is given back.
+    #[inline]
+    pub(super) fn is_newest(&self, word: &Word) -> bool {
+        let held = self.held.load(Relaxed) as usize;
+        held > 0 && ptr::eq(self.stack[(held - 1) % MAX_HELD].load(Relaxed), word)
+    }
+
+    /// Takes the newest lock out of the list.
+    #[inline]
+    pub(super) fn pop(&self) {
+        let held = self.held.load(Relaxed);
+        // SAFETY: as in `write_pending`.
+        unsafe { self.first().write_volatile(self.node_below(held as usize - 1)) };
+        self.held.store(held - 1, Relaxed);
+        compiler_fence(AcqRel);
+        primitive::step();
+    }
+
+    /// Takes a lock out of the list, wherever in it that is. It has to be there.
+    pub(super) fn remove(&self, word: &Word) {
+        let held = self.held.load(Relaxed) as usize;
+        let Some(at) = self.position(word) else { return };
+        if at + 1 == held {
+            return self.pop();
+        }
+        // SAFETY: what the stack holds is a lock that this thread has, and that stays mapped for that reason:
+        // its guard borrows it, or, if that was forgotten, the attachment is not unmapped.
+        let above = unsafe { &*self.stack[at + 1].load(Relaxed) };
+        above.set_next(self.node_below(at));
+        compiler_fence(AcqRel);
+        for index in at..held - 1 {
+            self.stack[index].store(self.stack[index + 1].load(Relaxed), Relaxed);
+        }
+        self.held.store(held as u32 - 1, Relaxed);
+        compiler_fence(AcqRel);
+        primitive::step();
+    }
+
+    /// Whether this thread holds the lock.
+    pub(super) fn holds(&self, word: &Word) -> bool {
+        self.position(word).is_some()
+    }
+
+    /// Whether it holds a lock whose word lies within these bytes.
+    pub(super) fn holds_within(&self, start: usize, len: usize) -> bool {
+        self.held_words().any(|word| word.addr().wrapping_sub(start) < len)
+    }
+
+    /// Whether one of the locks that it holds could be this one, mapped a second time.
+    pub(super) fn holds_alias(&self, word: &Word) -> bool {
+        const PAGE: usize = 4096;
+        let offset = ptr::from_ref(word).addr() % PAGE;
+        self.held_words().any(|held| held.addr() % PAGE == offset)
+    }
+
+    fn held_words(&self) -> impl DoubleEndedIterator<Item = *mut Word> {
+        let held = (self.held.load(Acquire) as usize).min(MAX_HELD);
+        self.stack[..held].iter().map(|word| word.load(Relaxed))
+    }
+
+    /// Where in the stack the lock is, the newest looked at first.
+    fn position(&self, word: &Word) -> Option<usize> {
+        let held = (self.held.load(Relaxed) as usize).min(MAX_HELD);
+        self.stack[..held].iter().rposition(|held| ptr::eq(held.load(Relaxed), word))
+    }
+
+    /// The node that stands behind the one at `index`.
+    #[inline]
+    fn node_below(&self, index: usize) -> usize {
+        match index.checked_sub(1) {
+            // SAFETY: as in `remove`.
+            Some(below) => unsafe { (*self.stack[below % MAX_HELD].load(Relaxed)).node() },
+            // SAFETY: only the address is taken.
+            None => unsafe { (&raw const (*self.list.get()).last.next).addr() },
+        }
+    }
+
+    /// The nodes of locks that the kernel meets in the list, and at last the pending one.
+    #[cfg(commons_shuttle)]
+    pub(super) fn as_the_kernel_sees_it(&self) -> Option<impl Iterator<Item = (usize, bool)> + use<>> {
+        let head = self.head.load(Relaxed);
+        if head.is_null() {
+            return None;
+        }
+        let list = self.list.get();
+        let mut nodes = Vec::new();
+        // SAFETY: the thread is at a step of its own, so that its list is sound, and all nodes in it are there.
+        unsafe {
+            let anchors =
+                [&raw const (*list).first.next, &raw const (*list).last.next].map(<*const usize>::addr);
+            let pending = (*head).pending;
+            let mut node = (*head).next;
+            while node != head.addr() {
+                if node != pending && !anchors.contains(&node) {
+                    nodes.push((node, false));
+                }
+                node = ptr::with_exposed_provenance::<usize>(node).read();
+            }
+            if pending != 0 {
+                nodes.push((pending, true));
+            }
+        }
+        Some(nodes.into_iter())
+    }
+
+    /// Where the list of locks begins.
+    #[inline]
+    fn first(&self) -> *mut usize {
+        // SAFETY: only the address is taken.
+        unsafe { &raw mut (*self.list.get()).first.next }
+    }
+
+    /// Puts the private nodes into the thread's list, in front.
+    ///
+    /// # Safety
+    ///
+    /// The calling thread owns the record, `head` is its list, and the nodes are not in it.
+    unsafe fn link(&self, head: *mut Head) {
+        let list = self.list.get();
+        // SAFETY: the record is this thread's alone; the list is sound, as its keeper, the C library, sees to.
+        unsafe {
+            (*list).first = Anchor::NEW;
+            (*list).last = Anchor::NEW;
+            let front = (&raw const (*head).next).read_volatile();
+            (&raw mut (*list).last.next).write_volatile(front);
+            (&raw mut (*list).first.next).write_volatile((&raw const (*list).last.next).addr());
+            #[cfg(target_pointer_width = "64")]
+            {
+                (*list).last.previous = (&raw const (*list).first.next).addr();
+                (*list).first.previous = head.addr();
+                if head != &raw mut (*list).own {
+                    set_previous(front, (&raw const (*list).last.next).addr());
+                }
+            }
+            compiler_fence(AcqRel);
+            (&raw mut (*head).next).write_volatile((&raw const (*list).first.next).addr());
+            compiler_fence(AcqRel);
+        }
+    }
+
+    /// Takes the private nodes out of the thread's list, if nothing stands before them and nothing between them.
+    fn unlink(&self) -> bool {
+        let head = self.head.load(Relaxed);
+        let list = self.list.get();
+        // SAFETY: as for `link`.
+        unsafe {
+            if self.held.load(Relaxed) != 0 || (*head).next != (&raw const (*list).first.next).addr() {
+                return false;
+            }
+            let behind = (&raw const (*list).last.next).read_volatile();
+            #[cfg(target_pointer_width = "64")]
+            if head != &raw mut (*list).own {
+                set_previous(behind, head.addr());
+            }
+            (&raw mut (*head).next).write_volatile(behind);
+        }
+        compiler_fence(AcqRel);
+        true
+    }
+}
+
+/// Tells the C library's node at that address, or its head, which one stands before it.
+///
+/// # Safety
+///
+/// `node` is the address of a node or head of the C library's, in its own list.
+#[cfg(target_pointer_width = "64")]
+unsafe fn set_previous(node: usize, previous: usize) {
+    let node = ptr::with_exposed_provenance_mut::<usize>(node & !1);
+    // SAFETY: glibc has the pointer to the previous node in front of the one to the next, in its head too.
+    unsafe { node.sub(1).write_volatile(previous) };
+}
+
+/// Makes the calling thread's record ready: at its first lock, and at the first one after a fork.
+#[cold]
+fn set_up() -> Result<&'static Record, SyncError> {
+    // SAFETY: entries are never freed.
+    let entry = unsafe { &*claim(primitive::thread_key())? };
+    // SAFETY: nor are records.
+    let record = unsafe { entry.record.as_ref() };
+    record.held.store(0, Relaxed);
+    let list = record.list.get();
+    // SAFETY: the record is this thread's now.
+    let own = unsafe { &raw mut (*list).own };
+    // SAFETY: as above.
+    unsafe {
+        *own = Head { next: own.addr(), futex_offset: Word::OFFSET, pending: 0 };
+    }
+    // SAFETY: records are never freed.
+    let head = unsafe { primitive::list_head(own) }
+        .map_err(|_| SyncError::Unsupported("its kernel keeps no list of the locks that a thread holds"));
+    let head = head.and_then(|head| {
+        // SAFETY: the list's head lives as long as the thread.
+        if unsafe { (*head).futex_offset } == Word::OFFSET {
+            Ok(head)
+        } else {
+            Err(SyncError::Unsupported("its C library lays mutexes out in another way"))
+        }
+    });
+    let head = match head {
+        Ok(head) => head,
+        Err(error) => {
+            entry.owner.store(0, Release);
+            return Err(error);
+        }
+    };
+    record.id.store(primitive::thread_id(), Relaxed);
+    // SAFETY: the record is new, or was wiped, or was unlinked by its last thread, or that thread is gone, and its
+    // list with it.
+    unsafe { record.link(head) };
+    record.head.store(head, Release);
+    primitive::set_current(record);
+    #[cfg(not(commons_model))]
+    {
+        // Fails while the thread's data is being destroyed: then nobody gives the record back, and the next thread
+        // with this key takes it over.
+        let _ = LEAVE.try_with(|_| ());
+    }
+    Ok(record)
+}
+
+/// Finds a record for the thread with this key: one that it had (before a fork, or another thread with the same
+/// key had, which then is gone), one that nobody has, or a new one.
+fn claim(key: usize) -> Result<*const Entry, SyncError> {
+    let mut free = None;
+    let mut next: *const Entry = ENTRIES.load(Acquire);
+    // SAFETY: entries are never freed.
+    while let Some(entry) = unsafe { next.as_ref() } {
+        match entry.owner.load(Acquire) {
+            owner if owner == key => return Ok(entry),
+            0 => free = free.or(Some(entry)),
+            _ => {}
+        }
+        next = entry.next;
+    }
+    if let Some(entry) = free {
+        if entry.owner.compare_exchange(0, key, AcqRel, Relaxed).is_ok() {
+            return Ok(entry);
+        }
+    }
+    let record = new_record()?;
+    let entry = Box::into_raw(Box::new(Entry { record, owner: AtomicUsize::new(key), next: ptr::null() }));
+    let mut first = ENTRIES.load(Relaxed);
+    loop {
+        // SAFETY: the entry is not shown to anybody yet.
+        unsafe { (*entry).next = first };
+        match ENTRIES.compare_exchange_weak(first, entry, Release, Relaxed) {
+            Ok(_) => return Ok(entry),
+            Err(now) => first = now,
+        }
+    }
+}
+
+#[cfg(not(commons_model))]
+fn new_record() -> Result<NonNull<Record>, SyncError> {
+    use crate::sys::{map, process};
+    let (memory, wiped) = map::zeroed_in_children(size_of::<Record>())
+        .map_err(|_| SyncError::Unsupported("there is no memory for the list of held locks"))?;
+    if !wiped {
+        process::in_child_too(wipe);
+    }
+    // All zero is a record that is not set up.
+    Ok(memory.cast())
+}
+
+#[cfg(commons_model)]
+fn new_record() -> Result<NonNull<Record>, SyncError> {
+    let layout = std::alloc::Layout::new::<Record>();
+    // SAFETY: the layout has a size. All zero is a record that is not set up.
+    NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) }.cast())
+        .ok_or(SyncError::Unsupported("there is no memory"))
+}
+
+/// What a forked child does where its kernel does not wipe the records.
+#[cfg(not(commons_model))]
+extern "C" fn wipe() {
+    for record in records() {
+        record.head.store(null_mut(), Relaxed);
+        record.held.store(0, Relaxed);
+    }
+}
+
+/// Gives the calling thread's record back, unless it still holds something.
+pub(super) fn leave() {
+    let record = Record::current();
+    if !record.is_ready() || !record.unlink() {
+        return;
+    }
+    record.head.store(null_mut(), Relaxed);
+    primitive::set_current(Record::none());
+    let mut next: *const Entry = ENTRIES.load(Acquire);
+    // SAFETY: entries are never freed.
+    while let Some(entry) = unsafe { next.as_ref() } {
+        if ptr::eq(entry.record.as_ptr(), record) {
+            entry.owner.store(0, Release);
+            return;
+        }
+        next = entry.next;
+    }
+}
+
+fn records() -> impl Iterator<Item = &'static Record> {
+    let mut next: *const Entry = ENTRIES.load(Acquire);
+    std::iter::from_fn(move || {
+        // SAFETY: entries and records are never freed.
+        let entry = unsafe { next.as_ref() }?;
+        next = entry.next;
+        // SAFETY: as above.
+        Some(unsafe { entry.record.as_ref() })
+    })
+}
+
+/// Whether any thread of this process, the calling one or another, holds a lock within these bytes. For whoever is
+/// about to unmap them: only forgotten guards can be left then.
+#[inline]
+pub(crate) fn any_held_within(start: usize, len: usize) -> bool {
+    // Most processes never lock.
+    !ENTRIES.load(Relaxed).is_null()
+        && records().any(|record| record.is_ready() && record.holds_within(start, len))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_fits_into_a_few_pages_of_which_one_is_touched() {
+        const { assert!(std::mem::offset_of!(Record, stack) <= 192 && size_of::<Record>() <= 4 * 4096) };
+    }
+}

@@ -1,0 +1,381 @@
+//! The word that every lock here is made of: taken by one thread, given back by the kernel if that dies.
+//!
+//! # Layout
+//!
+//! | bytes    | what                                                                                         |
+//! | -------- | -------------------------------------------------------------------------------------------- |
+//! | 0 to 3   | the word: in its low 30 bits the owner's thread id, above them `OWNER_DIED` and `WAITERS`    |
+//! | 4 to 7   | flags, for whoever builds on it; `UNRECOVERABLE` is the lowest bit                           |
+//! | 20 to 23 | the node of the kernel's list in a 32-bit process                                            |
+//! | 32 to 39 | the node in a 64-bit process                                                                 |
+//!
+//! All zero is free. Word and node are as far apart as in glibc's `pthread_mutex_t`, since one distance holds for
+//! all locks in a thread's list.
+//!
+//! # States
+//!
+//! | word                  | means                                                                               |
+//! | --------------------- | ----------------------------------------------------------------------------------- |
+//! | `0`                   | free                                                                                |
+//! | `WAITERS`             | free; somebody may be asleep, and whoever gives it back next wakes one              |
+//! | `id`                  | taken                                                                               |
+//! | `id + WAITERS`        | taken; whoever gives it back wakes one                                              |
+//! | `OWNER_DIED` (+ `WAITERS`) | free; the owner died, or gave it up unmended (then `UNRECOVERABLE` is set)     |
+//!
+//! | from                  | to                    | by                                                          |
+//! | --------------------- | --------------------- | ----------------------------------------------------------- |
+//! | `0`                   | `id`                  | who takes it                                                |
+//! | `id`                  | `0`                   | who gives it back                                           |
+//! | `id`                  | `id + WAITERS`        | who is about to sleep                                       |
+//! | `id + WAITERS`        | `WAITERS`             | who gives it back; it then wakes one                        |
+//! | `WAITERS`             | `0`                   | the same, if nobody was asleep                              |
+//! | `WAITERS`, `OWNER_DIED…` | `id (+ WAITERS)`   | who takes it; with `WAITERS` if it was there or it has slept |
+//! | `id (+ WAITERS)`      | `OWNER_DIED (+ WAITERS)` | the kernel as the owner ends; it then wakes one          |
+//!
+//! # Why no wake-up is lost
+//!
+//! Whoever sleeps has seen to `WAITERS` being in the word, and the kernel lets it sleep only while the word still is
+//! what it saw. `WAITERS` goes away only by somebody who woke one and found nobody asleep, and whoever sleeps after
+//! that look sets it again: so as long as somebody is asleep, the bit is in the word or a wake-up is on its way. One
+//! on its way ends in a thread that takes the lock, with the bit set, or finds it taken, sees to the bit, and sleeps
+//! again.
+//!
+//! A woken waiter that is killed before it takes the lock would swallow that wake-up. But all the while it waits,
+//! `pending` in the head of its list names this lock, and the kernel, finding the lock so named without an owner,
+//! wakes one more. If it has an owner by then, that one found `WAITERS` in the word, kept it, and will wake one.
+//!
+//! # Why a crash between any two steps is safe
+//!
+//! Taking: before the compare-and-swap nothing has changed; after it, `pending` or the list tells the kernel.
+//! Giving back: until the compare-and-swap the word has the owner's id, and `pending` tells the kernel to mark it;
+//! after it the lock is free, and should the wake-up not have been sent, the kernel sends it, since `pending` names a
+//! lock without an owner.
+//!
+//! # The race at giving back
+//!
+//! Between the compare-and-swap and the clearing of `pending` the lock may be another's already, and even its memory
+//! another object's. If the thread dies just then, the kernel looks at the word: were it to hold this thread's id *as
+//! data of that other object*, the kernel would take it for a lock and mark it. In this process nobody can unmap or
+//! reuse the memory in between, since the thread still borrows the lock. Another process can, if it gives the segment
+//! a new layout while others use the old one, or if the file's bytes are reused; it takes a thread that is killed
+//! within some nanoseconds, and a word of data that happens to be its id. glibc's mutexes have the same race; the
+//! kernel offers no way without it, short of a call for each lock.
+//!
+//! # What a wrong word does
+//!
+//! Others may write anything, at any time. A word that names an owner which is not there is waited for with an end
+//! ([`owner`]), a word that was changed while this thread had the lock is left as it is found, and the node is never
+//! read.
+
+use std::ptr;
+use std::time::Duration;
+
+use super::backoff::{Backoff, Deadline, Pace};
+use super::error::SyncError;
+use super::owner;
+use super::primitive::{
+    self, AtomicU32,
+    Ordering::{self, Acquire, Relaxed, Release},
+    Waited, constructor,
+};
+use super::thread::Record;
+
+/// Somebody may be asleep.
+pub(crate) const WAITERS: u32 = 0x8000_0000;
+/// The last owner died, or gave the lock up without mending the data.
+pub(crate) const OWNER_DIED: u32 = 0x4000_0000;
+/// The owner's thread id.
+pub(crate) const OWNER: u32 = 0x3fff_ffff;
+
+/// In the flags: somebody gave the lock up without mending the data.
+pub(super) const UNRECOVERABLE: u32 = 1;
+
+/// Who is to be woken by whoever gives a lock back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wake {
+    /// Waiters take it one after the other.
+    One,
+    /// Waiters wait for it to be free, not to take it.
+    All,
+}
+
+impl Wake {
+    fn most(self) -> u32 {
+        match self {
+            Wake::One => 1,
+            Wake::All => u32::MAX,
+        }
+    }
+}
+
+/// How a lock was had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Taken {
+    Clean,
+    /// The owner before died.
+    OwnerDied,
+}
+
+/// See the module.
+#[repr(C, align(8))]
+pub(crate) struct Word {
+    word: AtomicU32,
+    flags: AtomicU32,
+    #[cfg(not(commons_model))]
+    unused: [u32; 3],
+    #[cfg(not(commons_model))]
+    node32: AtomicU32,
+    #[cfg(not(commons_model))]
+    unused_too: [u32; 2],
+    #[cfg(not(commons_model))]
+    node64: std::sync::atomic::AtomicU64,
+    #[cfg(commons_model)]
+    node: std::sync::atomic::AtomicUsize,
+}
+
+#[cfg(not(commons_model))]
+const _: () = {
+    assert!(size_of::<Word>() == 40 && align_of::<Word>() == 8);
+    assert!(std::mem::offset_of!(Word, word) == 0 && std::mem::offset_of!(Word, flags) == 4);
+    assert!(std::mem::offset_of!(Word, node32) == 20 && std::mem::offset_of!(Word, node64) == 32);
+};
+
+impl Word {
+    constructor! {
+        /// Free.
+        pub(crate) fn new() -> Self {
+            Word {
+                word: AtomicU32::new(0),
+                flags: AtomicU32::new(0),
+                #[cfg(not(commons_model))]
+                unused: [0; 3],
+                #[cfg(not(commons_model))]
+                node32: AtomicU32::new(0),
+                #[cfg(not(commons_model))]
+                unused_too: [0; 2],
+                #[cfg(not(commons_model))]
+                node64: std::sync::atomic::AtomicU64::new(0),
+                #[cfg(commons_model)]
+                node: std::sync::atomic::AtomicUsize::new(0),
+            }
+        }
+    }
+
+    /// From the node to the word.
+    pub(super) const OFFSET: isize = {
+        #[cfg(commons_model)]
+        let node = std::mem::offset_of!(Word, node);
+        #[cfg(all(not(commons_model), target_pointer_width = "64"))]
+        let node = std::mem::offset_of!(Word, node64);
+        #[cfg(all(not(commons_model), not(target_pointer_width = "64")))]
+        let node = std::mem::offset_of!(Word, node32);
+        std::mem::offset_of!(Word, word) as isize - node as isize
+    };
+
+    /// The address of the node of the kernel's list.
+    #[inline]
+    pub(super) fn node(&self) -> usize {
+        Word::node_of(&self.word)
+    }
+
+    /// Where the node of a lock with this futex is, or would be: a futex that is only ever waited for needs none.
+    #[inline]
+    pub(super) fn node_of(futex: &AtomicU32) -> usize {
+        ptr::from_ref(futex).addr().wrapping_sub_signed(Word::OFFSET)
+    }
+
+    /// Tells the kernel which node comes behind this one.
+    #[inline]
+    pub(super) fn set_next(&self, node: usize) {
+        #[cfg(commons_model)]
+        self.node.store(node, Relaxed);
+        #[cfg(all(not(commons_model), target_pointer_width = "64"))]
+        self.node64.store(node as u64, Relaxed);
+        #[cfg(all(not(commons_model), not(target_pointer_width = "64")))]
+        self.node32.store(node as u32, Relaxed);
+    }
+
+    /// The word as it is.
+    #[inline]
+    pub(super) fn load(&self, ordering: Ordering) -> u32 {
+        self.word.load(ordering)
+    }
+
+    /// The futex.
+    #[inline]
+    pub(super) fn futex(&self) -> &AtomicU32 {
+        &self.word
+    }
+
+    /// The flags.
+    #[inline]
+    pub(super) fn flags(&self) -> &AtomicU32 {
+        &self.flags
+    }
+
+    /// Takes it, waiting until the deadline at most.
+    #[inline]
+    pub(super) fn lock(&self, deadline: Deadline) -> Result<Taken, SyncError> {
+        if self.lock_free(Acquire).is_some() { Ok(Taken::Clean) } else { self.lock_slowly(deadline, Acquire) }
+    }
+
+    /// The same, ordered with all other sequentially consistent operations.
+    #[inline]
+    pub(super) fn lock_in_order(&self, deadline: Deadline) -> Result<Taken, SyncError> {
+        let ordering = Ordering::SeqCst;
+        if self.lock_free(ordering).is_some() {
+            Ok(Taken::Clean)
+        } else {
+            self.lock_slowly(deadline, ordering)
+        }
+    }
+
+    /// Takes it if it is plainly free. `None` says only that it takes more.
+    #[inline]
+    pub(super) fn lock_free(&self, success: Ordering) -> Option<()> {
+        let record = Record::current();
+        if !record.is_ready() || !record.has_room() {
+            return None;
+        }
+        record.set_pending(&self.word);
+        let taken = self.word.compare_exchange(0, record.id(), success, Relaxed).is_ok();
+        if taken {
+            record.push(self);
+        }
+        record.clear_pending();
+        taken.then_some(())
+    }
+
+    /// Takes it in whatever way it takes.
+    #[cold]
+    pub(super) fn lock_slowly(&self, deadline: Deadline, success: Ordering) -> Result<Taken, SyncError> {
+        let record = Record::ready()?;
+        if !record.has_room() {
+            return Err(SyncError::TooManyLocks);
+        }
+        if record.holds(self) {
+            return Err(SyncError::WouldDeadlock);
+        }
+        record.set_pending(&self.word);
+        let taken = self.contend(record, deadline, success);
+        if taken.is_ok() {
+            record.push(self);
+        }
+        record.clear_pending();
+        taken
+    }
+
+    fn contend(&self, record: &Record, deadline: Deadline, success: Ordering) -> Result<Taken, SyncError> {
+        let mut backoff = Backoff::new();
+        let mut pace = Pace::new();
+        let mut slept = 0;
+        loop {
+            let seen = self.word.load(Relaxed);
+            if seen & OWNER == 0 {
+                let taken = record.id() | seen & WAITERS | slept;
+                if self.word.compare_exchange_weak(seen, taken, success, Relaxed).is_ok() {
+                    return Ok(if seen & OWNER_DIED == 0 { Taken::Clean } else { Taken::OwnerDied });
+                }
+                continue;
+            }
+            if deadline.is_now() {
+                return Err(SyncError::WouldBlock);
+            }
+            if seen & OWNER == record.id() && record.holds_alias(self) {
+                return Err(SyncError::WouldDeadlock);
+            }
+            if backoff.spin() {
+                continue;
+            }
+            match self.sleep(seen, deadline, &mut pace)? {
+                Waited::TimedOut => owner::look_after(self, seen & OWNER == record.id()),
+                Waited::Over => {}
+            }
+            slept = WAITERS;
+        }
+    }
+
+    /// Sleeps while the word, which has an owner, is as it was seen; a while at most.
+    pub(super) fn sleep(&self, seen: u32, deadline: Deadline, pace: &mut Pace) -> Result<Waited, SyncError> {
+        let most = deadline.left()?;
+        let told = seen | WAITERS;
+        if seen != told && self.word.compare_exchange(seen, told, Relaxed, Relaxed).is_err() {
+            return Ok(Waited::Over);
+        }
+        Ok(primitive::wait(&self.word, told, pace.next(most)))
+    }
+
+    /// Gives it back, if this thread has it; a guard that a forked child inherited gives nothing back.
+    #[inline]
+    pub(super) fn unlock(&self, wake: Wake) {
+        let record = Record::current();
+        if !record.is_newest(self) {
+            return self.unlock_slowly(record, 0, wake);
+        }
+        record.set_pending(&self.word);
+        record.pop();
+        if self.word.compare_exchange(record.id(), 0, Release, Relaxed).is_err() {
+            self.hand_over(record, 0, wake);
+        }
+        record.clear_pending();
+    }
+
+    /// Gives it back so that whoever comes next learns that the data is not in order.
+    #[cold]
+    pub(super) fn unlock_unmended(&self) {
+        self.unlock_slowly(Record::current(), OWNER_DIED, Wake::All);
+    }
+
+    #[cold]
+    fn unlock_slowly(&self, record: &Record, free: u32, wake: Wake) {
+        if !record.is_ready() || !record.holds(self) {
+            return;
+        }
+        if free & OWNER_DIED != 0 {
+            self.flags.fetch_or(UNRECOVERABLE, Relaxed);
+        }
+        record.set_pending(&self.word);
+        record.remove(self);
+        self.hand_over(record, free, wake);
+        record.clear_pending();
+    }
+
+    /// Frees the word, and wakes who waits.
+    #[cold]
+    fn hand_over(&self, record: &Record, free: u32, wake: Wake) {
+        let mut seen = self.word.load(Relaxed);
+        loop {
+            if seen & OWNER != record.id() {
+                // Somebody wrote over it. Whoever sleeps there looks again, sooner or later; better sooner.
+                primitive::wake(&self.word, u32::MAX);
+                return;
+            }
+            let freed = free | seen & WAITERS;
+            match self.word.compare_exchange_weak(seen, freed, Release, Relaxed) {
+                Ok(_) if freed & WAITERS == 0 => return,
+                Ok(_) => break,
+                Err(now) => seen = now,
+            }
+        }
+        self.wake_waiters(free, wake);
+    }
+
+    /// Wakes who sleeps on a word that is free, and takes the bit away if that was nobody.
+    pub(super) fn wake_waiters(&self, free: u32, wake: Wake) {
+        if primitive::wake(&self.word, wake.most()) == 0 {
+            let _ = self.word.compare_exchange(free | WAITERS, free, Relaxed, Relaxed);
+        }
+    }
+
+    /// Makes the word of an owner that is no more say so, if it still names it.
+    pub(super) fn bury(&self, seen: u32) {
+        let dead = OWNER_DIED | WAITERS;
+        if self.word.compare_exchange(seen | WAITERS, dead, Relaxed, Relaxed).is_ok() {
+            primitive::wake(&self.word, 1);
+        }
+    }
+}
+
+/// How often whoever sleeps looks whether the owner still exists, although the kernel tells of its death.
+pub(super) const LOOK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
