@@ -12,6 +12,7 @@ use crate::statistics::{Limit, Series, Summary, Verdict};
 /// What figures are given in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
+    Nanoseconds,
     Microseconds,
     Milliseconds,
     Seconds,
@@ -26,6 +27,7 @@ impl Unit {
     /// Series of time are in nanoseconds, those of memory in bytes; how many of these a unit has.
     fn scale(self) -> f64 {
         match self {
+            Unit::Nanoseconds => 1.0,
             Unit::Microseconds => 1e3,
             Unit::Milliseconds => 1e6,
             Unit::Seconds => 1e9,
@@ -36,6 +38,7 @@ impl Unit {
 
     fn symbol(self) -> &'static str {
         match self {
+            Unit::Nanoseconds => "ns",
             Unit::Microseconds => "µs",
             Unit::Milliseconds => "ms",
             Unit::Seconds => "s",

@@ -2,6 +2,7 @@
 //! one more module here, and its name in [`ALL`].
 
 mod lifecycle;
+mod locks;
 mod snapshots;
 
 use anyhow::Result;
@@ -25,7 +26,7 @@ pub(crate) struct Table {
 /// Measures something, and tells of it as one or several works.
 pub(crate) type Measure = fn(&Context) -> Result<Vec<Work>>;
 
-const ALL: &[&Table] = &[&lifecycle::TABLE, &snapshots::TABLE];
+const ALL: &[&Table] = &[&lifecycle::TABLE, &locks::TABLE, &snapshots::TABLE];
 
 /// What can be chosen on the command line.
 pub(crate) fn choices() -> PossibleValuesParser {

@@ -15,7 +15,7 @@
 //! `first` and `last` are two nodes in private memory that stay in the list. The C library only ever looks at and
 //! changes the neighbours of its own nodes, so that all it meets of Commons is these two. The nodes in between lie
 //! in shared memory, where others may write anything; they are written, for the kernel, and *never read*: which
-//! locks a thread holds, in which order, is in `stack`, in private memory. So "this thread has it already" and "this
+//! locks a thread holds, in which order, is in `first` and `below`, in private memory. So "this thread has it already" and "this
 //! guard is not of this thread" are decided without believing a shared word.
 //!
 //! Why a crash between any two steps is safe: `head.pending` names the lock that is being taken or given back, from
@@ -30,7 +30,7 @@
 //! A record belongs to one thread at a time and is never freed, because the kernel may walk it until the very end of
 //! a thread. Its memory is wiped in a forked child (`MADV_WIPEONFORK`; where the kernel has no such thing, by a
 //! handler of `fork`), and a wiped record is one that has not been set up: so a child, even of `_Fork`, finds out by
-//! the same look that finds a thread's first lock, and a guard that it inherited finds itself in no stack. What has to
+//! the same look that finds a thread's first lock, and a guard that it inherited finds itself in no record. What has to
 //! outlive a fork, who owns the record, is in an [`Entry`] beside it.
 //!
 //! A record is given back by a destructor of thread-local data, unless the thread still holds a lock then (a guard
@@ -59,8 +59,8 @@ struct Anchor {
     pad: [u32; PAD],
     /// Where the C library finds the node before. It has one on 64 bits only.
     #[cfg(target_pointer_width = "64")]
-    previous: usize,
-    next: usize,
+    previous: AtomicUsize,
+    next: AtomicUsize,
 }
 
 /// Which locks a thread holds.
@@ -69,23 +69,26 @@ pub(crate) struct Record {
     /// The kernel's list of this thread; null until the record is set up.
     head: AtomicPtr<Head>,
     id: PlainU32,
-    /// How many it holds.
-    held: PlainU32,
+    /// How many it holds beside the newest.
+    depth: PlainU32,
     /// What the kernel and the C library see.
-    list: UnsafeCell<List>,
-    /// Those that it holds, the newest last.
-    stack: [AtomicPtr<Word>; MAX_HELD],
+    list: List,
+    /// For threads whose C library has registered no list.
+    own: UnsafeCell<Head>,
+    /// The nodes of those that it holds beside the newest, the oldest first.
+    below: [AtomicUsize; STACK],
 }
+
+/// A power of two, so that an index is brought within by a mask.
+const STACK: usize = MAX_HELD.next_power_of_two();
 
 #[repr(C)]
 struct List {
     first: Anchor,
     last: Anchor,
-    /// For threads whose C library has registered no list.
-    own: Head,
 }
 
-// SAFETY: `list` is only touched by the thread that owns the record, and by the kernel when that has ended; all
+// SAFETY: `own` is only touched by the thread that owns the record, and by the kernel when that has ended; all
 // else is atomic.
 unsafe impl Sync for Record {}
 
@@ -104,23 +107,34 @@ static ENTRIES: AtomicPtr<Entry> = AtomicPtr::new(null_mut());
 static NONE: Record = Record {
     head: AtomicPtr::new(null_mut()),
     id: PlainU32::new(0),
-    held: PlainU32::new(0),
-    list: UnsafeCell::new(List::NEW),
-    stack: [const { AtomicPtr::new(null_mut()) }; MAX_HELD],
+    depth: PlainU32::new(0),
+    list: List { first: Anchor::NEW, last: Anchor::NEW },
+    own: UnsafeCell::new(Head { next: 0, futex_offset: 0, pending: 0 }),
+    below: [const { AtomicUsize::new(0) }; STACK],
 };
 
 impl List {
-    const NEW: List =
-        List { first: Anchor::NEW, last: Anchor::NEW, own: Head { next: 0, futex_offset: 0, pending: 0 } };
+    /// The address of the first node.
+    #[inline]
+    fn start(&self) -> usize {
+        ptr::from_ref(&self.first.next).expose_provenance()
+    }
+
+    /// The address of the last node.
+    #[inline]
+    fn end(&self) -> usize {
+        ptr::from_ref(&self.last.next).expose_provenance()
+    }
 }
 
 impl Anchor {
+    #[allow(clippy::declare_interior_mutable_const, reason = "it is what new ones begin as")]
     const NEW: Anchor = Anchor {
         word: 0,
         pad: [0; PAD],
         #[cfg(target_pointer_width = "64")]
-        previous: 0,
-        next: 0,
+        previous: AtomicUsize::new(0),
+        next: AtomicUsize::new(0),
     };
 }
 
@@ -178,7 +192,7 @@ impl Record {
 
     #[inline]
     pub(super) fn has_room(&self) -> bool {
-        (self.held.load(Relaxed) as usize) < MAX_HELD
+        (self.depth.load(Relaxed) as usize) < MAX_HELD - 1
     }
 
     /// Tells the kernel which lock is about to change hands, or waited for, by its futex. If the thread ends with
@@ -207,17 +221,20 @@ impl Record {
     }
 
     /// Puts a lock into the list that was just taken. There has to be room.
+    ///
+    /// `pending` may go on naming it until it is given back: the kernel looks at it once all the same.
     #[inline]
     pub(super) fn push(&self, word: &Word) {
-        let held = self.held.load(Relaxed);
-        let first = self.first();
-        // SAFETY: as in `write_pending`.
-        word.set_next(unsafe { first.read_volatile() });
-        self.stack[held as usize % MAX_HELD].store(ptr::from_ref(word).cast_mut(), Relaxed);
+        let list = &self.list;
+        let below = list.first.next.load(Relaxed);
+        word.set_next(below);
+        if below != list.end() {
+            let depth = self.depth.load(Relaxed);
+            self.below[depth as usize % STACK].store(below, Relaxed);
+            self.depth.store(depth + 1, Relaxed);
+        }
         compiler_fence(AcqRel);
-        // SAFETY: as in `write_pending`.
-        unsafe { first.write_volatile(word.node()) };
-        self.held.store(held + 1, Relaxed);
+        list.first.next.store(word.exposed_node(), Relaxed);
         compiler_fence(AcqRel);
         primitive::step();
     }
@@ -225,78 +242,79 @@ impl Record {
     /// Whether the lock is the newest that this thread holds, as it mostly is when it is given back.
     #[inline]
     pub(super) fn is_newest(&self, word: &Word) -> bool {
-        let held = self.held.load(Relaxed) as usize;
-        held > 0 && ptr::eq(self.stack[(held - 1) % MAX_HELD].load(Relaxed), word)
+        self.list.first.next.load(Relaxed) == word.node()
     }
 
     /// Takes the newest lock out of the list.
     #[inline]
     pub(super) fn pop(&self) {
-        let held = self.held.load(Relaxed);
-        // SAFETY: as in `write_pending`.
-        unsafe { self.first().write_volatile(self.node_below(held as usize - 1)) };
-        self.held.store(held - 1, Relaxed);
+        let list = &self.list;
+        let below = match self.depth.load(Relaxed) {
+            0 => list.end(),
+            depth => {
+                self.depth.store(depth - 1, Relaxed);
+                self.below[(depth - 1) as usize % STACK].load(Relaxed)
+            }
+        };
+        list.first.next.store(below, Relaxed);
         compiler_fence(AcqRel);
         primitive::step();
     }
 
     /// Takes a lock out of the list, wherever in it that is. It has to be there.
     pub(super) fn remove(&self, word: &Word) {
-        let held = self.held.load(Relaxed) as usize;
-        let Some(at) = self.position(word) else { return };
-        if at + 1 == held {
+        if self.is_newest(word) {
             return self.pop();
         }
-        // SAFETY: what the stack holds is a lock that this thread has, and that stays mapped for that reason:
-        // its guard borrows it, or, if that was forgotten, the attachment is not unmapped.
-        let above = unsafe { &*self.stack[at + 1].load(Relaxed) };
-        above.set_next(self.node_below(at));
+        let depth = self.depth.load(Relaxed) as usize;
+        let Some(at) = self.older().iter().rposition(|node| node.load(Relaxed) == word.node()) else { return };
+        let above = match self.older().get(at + 1) {
+            Some(above) => above.load(Relaxed),
+            None => self.list.first.next.load(Relaxed),
+        };
+        let below = match at.checked_sub(1) {
+            Some(below) => self.below[below].load(Relaxed),
+            None => self.list.end(),
+        };
+        // SAFETY: what these are are nodes of locks that this thread has, and those stay mapped for that reason: its
+        // guard borrows it, or, if that was forgotten, the attachment is not unmapped.
+        unsafe { Word::of_node(above) }.set_next(below);
         compiler_fence(AcqRel);
-        for index in at..held - 1 {
-            self.stack[index].store(self.stack[index + 1].load(Relaxed), Relaxed);
+        for index in at..depth - 1 {
+            self.below[index].store(self.below[index + 1].load(Relaxed), Relaxed);
         }
-        self.held.store(held as u32 - 1, Relaxed);
+        self.depth.store(depth as u32 - 1, Relaxed);
         compiler_fence(AcqRel);
         primitive::step();
     }
 
     /// Whether this thread holds the lock.
     pub(super) fn holds(&self, word: &Word) -> bool {
-        self.position(word).is_some()
+        self.any(|node| node == word.node())
     }
 
     /// Whether it holds a lock whose word lies within these bytes.
     pub(super) fn holds_within(&self, start: usize, len: usize) -> bool {
-        self.held_words().any(|word| word.addr().wrapping_sub(start) < len)
+        self.any(|node| node.wrapping_add_signed(Word::OFFSET).wrapping_sub(start) < len)
     }
 
     /// Whether one of the locks that it holds could be this one, mapped a second time.
     pub(super) fn holds_alias(&self, word: &Word) -> bool {
         const PAGE: usize = 4096;
-        let offset = ptr::from_ref(word).addr() % PAGE;
-        self.held_words().any(|held| held.addr() % PAGE == offset)
+        self.any(|node| node % PAGE == word.node() % PAGE)
     }
 
-    fn held_words(&self) -> impl DoubleEndedIterator<Item = *mut Word> {
-        let held = (self.held.load(Acquire) as usize).min(MAX_HELD);
-        self.stack[..held].iter().map(|word| word.load(Relaxed))
+    /// Whether there is such a node among those of the locks that it holds, the newest looked at first.
+    fn any(&self, is: impl Fn(usize) -> bool) -> bool {
+        let newest = self.list.first.next.load(Acquire);
+        newest != 0
+            && newest != self.list.end()
+            && (is(newest) || self.older().iter().rev().any(|node| is(node.load(Relaxed))))
     }
 
-    /// Where in the stack the lock is, the newest looked at first.
-    fn position(&self, word: &Word) -> Option<usize> {
-        let held = (self.held.load(Relaxed) as usize).min(MAX_HELD);
-        self.stack[..held].iter().rposition(|held| ptr::eq(held.load(Relaxed), word))
-    }
-
-    /// The node that stands behind the one at `index`.
-    #[inline]
-    fn node_below(&self, index: usize) -> usize {
-        match index.checked_sub(1) {
-            // SAFETY: as in `remove`.
-            Some(below) => unsafe { (*self.stack[below % MAX_HELD].load(Relaxed)).node() },
-            // SAFETY: only the address is taken.
-            None => unsafe { (&raw const (*self.list.get()).last.next).addr() },
-        }
+    /// The nodes of those beside the newest.
+    fn older(&self) -> &[AtomicUsize] {
+        &self.below[..(self.depth.load(Relaxed) as usize).min(STACK)]
     }
 
     /// The nodes of locks that the kernel meets in the list, and at last the pending one.
@@ -306,16 +324,13 @@ impl Record {
         if head.is_null() {
             return None;
         }
-        let list = self.list.get();
         let mut nodes = Vec::new();
         // SAFETY: the thread is at a step of its own, so that its list is sound, and all nodes in it are there.
         unsafe {
-            let anchors =
-                [&raw const (*list).first.next, &raw const (*list).last.next].map(<*const usize>::addr);
             let pending = (*head).pending;
             let mut node = (*head).next;
             while node != head.addr() {
-                if node != pending && !anchors.contains(&node) {
+                if node != pending && node != self.list.start() && node != self.list.end() {
                     nodes.push((node, false));
                 }
                 node = ptr::with_exposed_provenance::<usize>(node).read();
@@ -327,53 +342,44 @@ impl Record {
         Some(nodes.into_iter())
     }
 
-    /// Where the list of locks begins.
-    #[inline]
-    fn first(&self) -> *mut usize {
-        // SAFETY: only the address is taken.
-        unsafe { &raw mut (*self.list.get()).first.next }
-    }
-
     /// Puts the private nodes into the thread's list, in front.
     ///
     /// # Safety
     ///
     /// The calling thread owns the record, `head` is its list, and the nodes are not in it.
     unsafe fn link(&self, head: *mut Head) {
-        let list = self.list.get();
-        // SAFETY: the record is this thread's alone; the list is sound, as its keeper, the C library, sees to.
-        unsafe {
-            (*list).first = Anchor::NEW;
-            (*list).last = Anchor::NEW;
-            let front = (&raw const (*head).next).read_volatile();
-            (&raw mut (*list).last.next).write_volatile(front);
-            (&raw mut (*list).first.next).write_volatile((&raw const (*list).last.next).addr());
-            #[cfg(target_pointer_width = "64")]
-            {
-                (*list).last.previous = (&raw const (*list).first.next).addr();
-                (*list).first.previous = head.addr();
-                if head != &raw mut (*list).own {
-                    set_previous(front, (&raw const (*list).last.next).addr());
-                }
+        let list = &self.list;
+        // SAFETY: the list is sound, as its keeper, the C library, sees to.
+        let front = unsafe { (&raw const (*head).next).read_volatile() };
+        list.last.next.store(front, Relaxed);
+        list.first.next.store(list.end(), Relaxed);
+        #[cfg(target_pointer_width = "64")]
+        {
+            list.last.previous.store(list.start(), Relaxed);
+            list.first.previous.store(head.expose_provenance(), Relaxed);
+            if !ptr::eq(head, self.own.get()) {
+                // SAFETY: a node or head of the C library's.
+                unsafe { set_previous(front, list.end()) };
             }
-            compiler_fence(AcqRel);
-            (&raw mut (*head).next).write_volatile((&raw const (*list).first.next).addr());
-            compiler_fence(AcqRel);
         }
+        compiler_fence(AcqRel);
+        // SAFETY: as above.
+        unsafe { (&raw mut (*head).next).write_volatile(list.start()) };
+        compiler_fence(AcqRel);
     }
 
     /// Takes the private nodes out of the thread's list, if nothing stands before them and nothing between them.
     fn unlink(&self) -> bool {
         let head = self.head.load(Relaxed);
-        let list = self.list.get();
+        let list = &self.list;
         // SAFETY: as for `link`.
         unsafe {
-            if self.held.load(Relaxed) != 0 || (*head).next != (&raw const (*list).first.next).addr() {
+            if list.first.next.load(Relaxed) != list.end() || (*head).next != list.start() {
                 return false;
             }
-            let behind = (&raw const (*list).last.next).read_volatile();
+            let behind = list.last.next.load(Relaxed);
             #[cfg(target_pointer_width = "64")]
-            if head != &raw mut (*list).own {
+            if !ptr::eq(head, self.own.get()) {
                 set_previous(behind, head.addr());
             }
             (&raw mut (*head).next).write_volatile(behind);
@@ -402,14 +408,10 @@ fn set_up() -> Result<&'static Record, SyncError> {
     let entry = unsafe { &*claim(primitive::thread_key())? };
     // SAFETY: nor are records.
     let record = unsafe { entry.record.as_ref() };
-    record.held.store(0, Relaxed);
-    let list = record.list.get();
+    record.depth.store(0, Relaxed);
+    let own = record.own.get();
     // SAFETY: the record is this thread's now.
-    let own = unsafe { &raw mut (*list).own };
-    // SAFETY: as above.
-    unsafe {
-        *own = Head { next: own.addr(), futex_offset: Word::OFFSET, pending: 0 };
-    }
+    unsafe { own.write(Head { next: own.expose_provenance(), futex_offset: Word::OFFSET, pending: 0 }) };
     // SAFETY: records are never freed.
     let head = unsafe { primitive::list_head(own) }
         .map_err(|_| SyncError::Unsupported("its kernel keeps no list of the locks that a thread holds"));
@@ -500,7 +502,8 @@ fn new_record() -> Result<NonNull<Record>, SyncError> {
 extern "C" fn wipe() {
     for record in records() {
         record.head.store(null_mut(), Relaxed);
-        record.held.store(0, Relaxed);
+        record.list.first.next.store(0, Relaxed);
+        record.depth.store(0, Relaxed);
     }
 }
 
@@ -549,6 +552,6 @@ mod tests {
 
     #[test]
     fn a_record_fits_into_a_few_pages_of_which_one_is_touched() {
-        const { assert!(std::mem::offset_of!(Record, stack) <= 192 && size_of::<Record>() <= 4 * 4096) };
+        const { assert!(std::mem::offset_of!(Record, below) <= 192 && size_of::<Record>() <= 5 * 4096) };
     }
 }

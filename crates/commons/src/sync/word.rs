@@ -28,17 +28,21 @@
 //! | `id`                  | `0`                   | who gives it back                                           |
 //! | `id`                  | `id + WAITERS`        | who is about to sleep                                       |
 //! | `id + WAITERS`        | `WAITERS`             | who gives it back; it then wakes one                        |
-//! | `WAITERS`             | `0`                   | the same, if nobody was asleep                              |
+//! | `… WAITERS`           | `…`                   | the same, if nobody was asleep; in one step it wakes all that are by then |
 //! | `WAITERS`, `OWNER_DIED…` | `id (+ WAITERS)`   | who takes it; with `WAITERS` if it was there or it has slept |
 //! | `id (+ WAITERS)`      | `OWNER_DIED (+ WAITERS)` | the kernel as the owner ends; it then wakes one          |
 //!
 //! # Why no wake-up is lost
 //!
 //! Whoever sleeps has seen to `WAITERS` being in the word, and the kernel lets it sleep only while the word still is
-//! what it saw. `WAITERS` goes away only by somebody who woke one and found nobody asleep, and whoever sleeps after
-//! that look sets it again: so as long as somebody is asleep, the bit is in the word or a wake-up is on its way. One
-//! on its way ends in a thread that takes the lock, with the bit set, or finds it taken, sees to the bit, and sleeps
-//! again.
+//! what it saw. `WAITERS` goes away only together with everybody's sleep, in one step of the kernel's
+//! (`FUTEX_WAKE_OP`): so as long as somebody is asleep, the bit is in the word. With the bit in it, whoever gives the
+//! lock back wakes one, who takes the lock, with the bit set, or finds it taken, sees to the bit, and sleeps again.
+//!
+//! Taking the bit away by a compare-and-swap, once a wake-up has found nobody, is not enough: meanwhile another may
+//! have taken the lock, somebody fallen asleep, and the lock been given back, so that the word is the same again; if
+//! that owner is killed before it wakes the sleeper, and a third has the lock when the kernel looks, nobody ever does.
+//! (`checked/mutex.rs` finds that in some hundred thousand interleavings.)
 //!
 //! A woken waiter that is killed before it takes the lock would swallow that wake-up. But all the while it waits,
 //! `pending` in the head of its list names this lock, and the kernel, finding the lock so named without an owner,
@@ -46,7 +50,8 @@
 //!
 //! # Why a crash between any two steps is safe
 //!
-//! Taking: before the compare-and-swap nothing has changed; after it, `pending` or the list tells the kernel.
+//! Taking: before the compare-and-swap nothing has changed; after it, `pending` or the list tells the kernel. `pending`
+//! goes on naming a lock that was taken, until it is given back or another one is taken: that spares a store.
 //! Giving back: until the compare-and-swap the word has the owner's id, and `pending` tells the kernel to mark it;
 //! after it the lock is free, and should the wake-up not have been sent, the kernel sends it, since `pending` names a
 //! lock without an owner.
@@ -97,15 +102,6 @@ pub(super) enum Wake {
     One,
     /// Waiters wait for it to be free, not to take it.
     All,
-}
-
-impl Wake {
-    fn most(self) -> u32 {
-        match self {
-            Wake::One => 1,
-            Wake::All => u32::MAX,
-        }
-    }
 }
 
 /// How a lock was had.
@@ -179,6 +175,22 @@ impl Word {
         Word::node_of(&self.word)
     }
 
+    /// The same, as an address that [`of_node`](Word::of_node) takes.
+    #[inline]
+    pub(super) fn exposed_node(&self) -> usize {
+        ptr::from_ref(self).expose_provenance().wrapping_sub_signed(Word::OFFSET)
+    }
+
+    /// The lock with this node.
+    ///
+    /// # Safety
+    ///
+    /// The address is one that [`exposed_node`](Word::exposed_node) gave, of a lock that is mapped still.
+    pub(super) unsafe fn of_node<'w>(node: usize) -> &'w Word {
+        // SAFETY: as the caller promises.
+        unsafe { &*ptr::with_exposed_provenance(node.wrapping_add_signed(Word::OFFSET)) }
+    }
+
     /// Where the node of a lock with this futex is, or would be: a futex that is only ever waited for needs none.
     #[inline]
     pub(super) fn node_of(futex: &AtomicU32) -> usize {
@@ -239,12 +251,12 @@ impl Word {
             return None;
         }
         record.set_pending(&self.word);
-        let taken = self.word.compare_exchange(0, record.id(), success, Relaxed).is_ok();
-        if taken {
-            record.push(self);
+        if self.word.compare_exchange(0, record.id(), success, Relaxed).is_err() {
+            record.clear_pending();
+            return None;
         }
-        record.clear_pending();
-        taken.then_some(())
+        record.push(self);
+        Some(())
     }
 
     /// Takes it in whatever way it takes.
@@ -259,10 +271,10 @@ impl Word {
         }
         record.set_pending(&self.word);
         let taken = self.contend(record, deadline, success);
-        if taken.is_ok() {
-            record.push(self);
+        match taken {
+            Ok(_) => record.push(self),
+            Err(_) => record.clear_pending(),
         }
-        record.clear_pending();
         taken
     }
 
@@ -358,13 +370,14 @@ impl Word {
                 Err(now) => seen = now,
             }
         }
-        self.wake_waiters(free, wake);
+        self.wake_waiters(wake);
     }
 
     /// Wakes who sleeps on a word that is free, and takes the bit away if that was nobody.
-    pub(super) fn wake_waiters(&self, free: u32, wake: Wake) {
-        if primitive::wake(&self.word, wake.most()) == 0 {
-            let _ = self.word.compare_exchange(free | WAITERS, free, Relaxed, Relaxed);
+    pub(super) fn wake_waiters(&self, wake: Wake) {
+        match wake {
+            Wake::One if primitive::wake(&self.word, 1) != 0 => {}
+            _ => primitive::clear_and_wake_all(&self.word),
         }
     }
 

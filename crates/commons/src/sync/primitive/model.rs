@@ -210,6 +210,16 @@ pub(crate) fn wake(word: &AtomicU32, most: u32) -> u32 {
         return 0;
     }
     step();
+    wake_now(word, most)
+}
+
+/// Takes the highest bit out of the word and wakes all who sleep on it, as one step.
+pub(crate) fn clear_and_wake_all(word: &AtomicU32) {
+    word.fetch_and(!WAITERS, Ordering::SeqCst);
+    wake_now(word, u32::MAX);
+}
+
+fn wake_now(word: &AtomicU32, most: u32) -> u32 {
     let address = std::ptr::from_ref(word).addr();
     let mut woken = 0;
     while woken < most {

@@ -58,6 +58,12 @@ pub(crate) fn wake(word: &AtomicU32, most: u32) -> u32 {
     sys::futex::wake(word, most)
 }
 
+/// Takes the highest bit out of the word and wakes all who sleep on it, as one step.
+pub(crate) fn clear_and_wake_all(word: &AtomicU32) {
+    // Where the system cannot, the bit stays, and costs calls that wake nobody.
+    let _ = sys::futex::clear_highest_and_wake_all(word);
+}
+
 /// A moment within a loop that waits for another processor.
 #[inline]
 pub(crate) fn spin() {

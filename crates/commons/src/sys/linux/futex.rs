@@ -38,3 +38,15 @@ pub(crate) fn wake(word: &AtomicU32, most: u32) -> u32 {
     let woken = unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, most) };
     u32::try_from(woken).unwrap_or(0)
 }
+
+/// Takes the highest bit out of the word and wakes all who sleep on it, in one step that nobody can fall asleep in
+/// between; whether the system can.
+pub(crate) fn clear_highest_and_wake_all(word: &AtomicU32) -> bool {
+    // See futex(2): "and not" of one bit shifted by 31, and a comparison that does not matter.
+    const AND_NOT: u32 = (libc::FUTEX_OP_ANDN as u32 | libc::FUTEX_OP_OPARG_SHIFT as u32) << 28 | 31 << 12;
+    let (address, all) = (word.as_ptr(), i32::MAX);
+    // SAFETY: the kernel changes the word, atomically, and no other memory.
+    let done =
+        unsafe { libc::syscall(libc::SYS_futex, address, libc::FUTEX_WAKE_OP, all, 0_usize, address, AND_NOT) };
+    done >= 0
+}

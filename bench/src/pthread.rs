@@ -1,0 +1,47 @@
+//! The C library's locks, shared between processes, as what to compare with.
+
+use std::cell::UnsafeCell;
+use std::mem::zeroed;
+
+use anyhow::{Result, ensure};
+
+/// A `pthread_mutex_t` in shared memory.
+#[repr(C, align(64))]
+pub(crate) struct Mutex(UnsafeCell<libc::pthread_mutex_t>);
+
+// SAFETY: a mutex is for being used by several threads.
+unsafe impl Sync for Mutex {}
+
+impl Mutex {
+    /// Makes zeroed memory an unlocked mutex.
+    pub(crate) fn init(&self, robust: bool) -> Result<()> {
+        // SAFETY: nobody uses the mutex yet; the attributes outlive the calls.
+        let done = unsafe {
+            let mut attributes = zeroed();
+            libc::pthread_mutexattr_init(&raw mut attributes);
+            libc::pthread_mutexattr_setpshared(&raw mut attributes, libc::PTHREAD_PROCESS_SHARED);
+            if robust {
+                libc::pthread_mutexattr_setrobust(&raw mut attributes, libc::PTHREAD_MUTEX_ROBUST);
+            }
+            libc::pthread_mutex_init(self.0.get(), &raw const attributes)
+        };
+        ensure!(done == 0, "pthread_mutex_init: {done}");
+        Ok(())
+    }
+
+    /// Locks; a dead owner's mutex is made consistent.
+    #[inline]
+    pub(crate) fn lock(&self) {
+        // SAFETY: it was initialised.
+        if unsafe { libc::pthread_mutex_lock(self.0.get()) } == libc::EOWNERDEAD {
+            // SAFETY: as above, and it is had.
+            unsafe { libc::pthread_mutex_consistent(self.0.get()) };
+        }
+    }
+
+    #[inline]
+    pub(crate) fn unlock(&self) {
+        // SAFETY: it was initialised; whoever calls this has it.
+        unsafe { libc::pthread_mutex_unlock(self.0.get()) };
+    }
+}

@@ -1,0 +1,193 @@
+//! Two processes on two cores that want the same lock all the time, for a short section.
+
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use commons::sync::{LockError, Mutex};
+
+use crate::harness::{Context, Variant, interleave, nanoseconds};
+use crate::partner::{Baton, Memory, Partner};
+use crate::pthread;
+use crate::report::{Unit, Work};
+use crate::statistics::Limit;
+
+/// How long both contend in a round.
+const ROUND: Duration = Duration::from_millis(20);
+
+#[repr(C, align(128))]
+struct Section(UnsafeCell<[u64; 4]>);
+
+#[repr(C)]
+struct Shared {
+    commons: Mutex<[u64; 4]>,
+    plain: pthread::Mutex,
+    robust: pthread::Mutex,
+    section: Section,
+    /// Which lock to contend for; 0 to rest.
+    lock: Baton,
+    /// The partner's own view of that: it has stopped.
+    resting: Baton,
+    partners: AtomicU64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lock {
+    Commons = 1,
+    Plain = 2,
+    Robust = 3,
+    End = 4,
+}
+
+impl Shared {
+    fn new() -> Result<Memory<Shared>> {
+        // SAFETY: all of it is valid when zero, or initialised below before it is used.
+        let shared = unsafe { Memory::<Shared>::zeroed()? };
+        shared.plain.init(false)?;
+        shared.robust.init(true)?;
+        Ok(shared)
+    }
+
+    /// Takes the lock, works a little, gives it back.
+    #[inline(always)]
+    fn visit(&self, lock: Lock) {
+        match lock {
+            Lock::Commons => match self.commons.lock() {
+                Ok(mut section) => work(&mut section),
+                Err(LockError::OwnerDied(section)) => drop(section.recover()),
+                Err(LockError::Failed(_)) => {}
+            },
+            Lock::Plain => self.visit_pthread(&self.plain),
+            Lock::Robust => self.visit_pthread(&self.robust),
+            Lock::End => {}
+        }
+    }
+
+    #[inline(always)]
+    fn visit_pthread(&self, mutex: &pthread::Mutex) {
+        mutex.lock();
+        // SAFETY: the mutex is had, and guards the section.
+        work(unsafe { &mut *self.section.0.get() });
+        mutex.unlock();
+    }
+
+    /// What the partner does.
+    fn partner(&self) {
+        let mut which = 0;
+        loop {
+            which = self.lock.changed(which);
+            let lock = match which {
+                1 => Lock::Commons,
+                2 => Lock::Plain,
+                3 => Lock::Robust,
+                4 => return,
+                _ => {
+                    self.resting.set(1);
+                    continue;
+                }
+            };
+            let mut visits = 0;
+            while self.lock.get() == which {
+                self.visit(lock);
+                visits += 1;
+            }
+            self.partners.fetch_add(visits, Relaxed);
+        }
+    }
+
+    /// Contends for a round; `visit` is this side's way to visit. Gives how long it took and both sides' visits.
+    fn round(&self, lock: Lock, mut visit: impl FnMut()) -> (f64, u64) {
+        self.partners.store(0, Relaxed);
+        self.resting.set(0);
+        let started = Instant::now();
+        self.lock.set(lock as u32);
+        let mut visits = 0;
+        while started.elapsed() < ROUND {
+            for _ in 0..16 {
+                visit();
+            }
+            visits += 16;
+        }
+        let took = nanoseconds(started);
+        self.lock.set(0);
+        self.resting.wait(1);
+        (took, visits + self.partners.load(Relaxed))
+    }
+}
+
+/// A short section: four words of the lock's own neighbourhood.
+#[inline(always)]
+fn work(section: &mut [u64; 4]) {
+    for word in section {
+        // SAFETY: a word that is borrowed alone; volatile, so that it really is written.
+        unsafe { std::ptr::from_mut(word).write_volatile(*word + 1) };
+    }
+}
+
+fn with_partner<R>(context: &Context, body: impl FnOnce(&Shared) -> Result<R>) -> Result<R> {
+    let shared = Shared::new()?;
+    let partner = Partner::start(context.placement.other, || shared.partner())?;
+    let result = body(&shared);
+    shared.lock.set(Lock::End as u32);
+    drop(partner);
+    result
+}
+
+const LOCKS: [(&str, Lock); 3] =
+    [("pthread, plain", Lock::Plain), ("pthread, robust", Lock::Robust), ("commons", Lock::Commons)];
+
+pub(super) fn throughput(context: &Context) -> Result<Vec<Work>> {
+    let series = with_partner(context, |shared| {
+        let mut variants = LOCKS.map(|(name, lock)| {
+            Variant::new(name, move || {
+                let (took, visits) = shared.round(lock, || shared.visit(lock));
+                Ok([took / visits as f64])
+            })
+        });
+        interleave(context.rounds(100, 20), &mut variants)
+    })?;
+    let [[plain], [robust], [commons]] = &series[..] else { unreachable!("three variants") };
+    let work = "two processes contend for a mutex, time for each visit";
+    Ok(vec![
+        Work::new(work)
+            .row("pthread, plain", Unit::Nanoseconds, plain)
+            .row("commons", Unit::Nanoseconds, commons)
+            .ratio(&plain.over(commons), Some(Limit::AtLeast(1.0))),
+        Work::new(format!("{work}, against a robust one"))
+            .row("pthread, robust", Unit::Nanoseconds, robust)
+            .row("commons", Unit::Nanoseconds, commons)
+            .ratio(&robust.over(commons), Some(Limit::AtLeast(1.0)))
+            .note("the ratio is of throughput"),
+    ])
+}
+
+pub(super) fn waits(context: &Context) -> Result<Vec<Work>> {
+    let series = with_partner(context, |shared| {
+        let mut variants = LOCKS.map(|(name, lock)| {
+            let mut waits = Vec::with_capacity(1 << 20);
+            Variant::new(name, move || {
+                waits.clear();
+                let mut last = Instant::now();
+                shared.round(lock, || {
+                    // The clock is read once a visit: section and giving back are within, and are some nanoseconds.
+                    shared.visit(lock);
+                    let now = Instant::now();
+                    waits.push(now.duration_since(last).as_nanos() as u64);
+                    last = now;
+                });
+                waits.sort_unstable();
+                Ok([waits[waits.len() - 1 - waits.len() / 1000] as f64])
+            })
+        });
+        interleave(context.rounds(100, 20), &mut variants)
+    })?;
+    let [[plain], [robust], [commons]] = &series[..] else { unreachable!("three variants") };
+    Ok(vec![
+        Work::new("wait of a contender, the longest in a thousand")
+            .row("pthread, plain", Unit::Microseconds, plain)
+            .row("pthread, robust", Unit::Microseconds, robust)
+            .row("commons", Unit::Microseconds, commons)
+            .ratio(&commons.over(plain), Some(Limit::AtMost(1.5))),
+    ])
+}

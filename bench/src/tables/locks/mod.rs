@@ -1,0 +1,17 @@
+//! Locks: what surviving an owner's death costs, beside the C library's locks, robust and not.
+
+mod contended;
+mod uncontended;
+
+use super::Table;
+
+pub(super) static TABLE: Table = Table {
+    name: "locks",
+    about: "what locks cost that survive their owners",
+    works: &[
+        ("locking alone", uncontended::measure),
+        ("contending", contended::throughput),
+        ("waiting", contended::waits),
+    ],
+    roles: &[],
+};
