@@ -185,7 +185,7 @@ impl Attachment {
             Errno::NOMEM if limits::mappings_are_exhausted() => {
                 Error::TooManyMappings { attempt: attempt(), limit: limits::mappings().unwrap_or(0) }
             }
-            Errno::NOMEM if place != Where::Anywhere || mapped > 1 << 40 => too_large(),
+            Errno::NOMEM if place != Where::Anywhere || mapped as u64 > 1 << 40 => too_large(),
             error => segment.error(VERB, error),
         })?;
         Ok(Attachment {
