@@ -411,6 +411,16 @@ impl Attachment {
         unsafe { this.end() }
     }
 
+    /// Makes the range known to this process's table of attachments, so that locks in it can find their segment.
+    // A stub: the table is in `segment/registry.rs`.
+    pub(crate) fn register(&self) -> Result<()> {
+        Ok(())
+    }
+
+    pub(crate) fn hold(&self) -> Option<&Hold> {
+        self.hold.as_deref()
+    }
+
     pub(crate) fn attempt(&self, verb: &'static str) -> Box<Attempt> {
         match (&self.hold, self.system_v) {
             (Some(hold), _) => hold.place.attempt(verb),
