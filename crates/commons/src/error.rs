@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::segment::Name;
+#[cfg(not(commons_model))]
+use crate::shared::{self, Description};
+use crate::sync::SyncError;
 
 /// A result of Commons.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -427,6 +430,41 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
+    /// The segment does not say that a typed object is in it, so that nobody can tell what its bytes mean.
+    #[error(
+        "cannot {attempt} as a typed object: {why}; attach it as a Segment, or delete it and create the object anew"
+    )]
+    NotTyped {
+        /// What was tried.
+        attempt: Box<Attempt>,
+        /// What it lacks.
+        why: &'static str,
+    },
+
+    /// The object in the segment is of another type, or of another version of it. The alternate form, `{:#}`,
+    /// prints both layouts side by side.
+    #[cfg(not(commons_model))]
+    #[error(fmt = shared::write_wrong_layout)]
+    WrongLayout {
+        /// What was tried.
+        attempt: Box<Attempt>,
+        /// What the segment says about its object.
+        found: Box<Description>,
+        /// What the caller expected.
+        expected: Box<Description>,
+    },
+
+    /// A process in another pid namespace holds the segment. Locks know their owners by thread ids, which mean other
+    /// threads there.
+    #[error(
+        "cannot {0}: a process in another pid namespace (a container) holds it, so that locks in it could not tell whether their owners live; run both in one pid namespace, or use an object without locks"
+    )]
+    OtherPidNamespace(Box<Attempt>),
+
+    /// A lock, a permit or the like could not be had.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
+
     /// Any other error of the operating system.
     #[error("cannot {attempt}: {source}")]
     Os {
@@ -437,10 +475,10 @@ pub enum Error {
     },
 }
 
-/// The same line as `Display`: it is what a `main` that returns this error shows.
+/// The same as `Display`: it is what a `main` that returns this error shows.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -460,6 +498,11 @@ impl Error {
             | Error::WrongSize { .. }
             | Error::Shrink { .. } => libc::EINVAL,
             Error::Damaged { .. } => libc::EBADMSG,
+            Error::NotTyped { .. } => libc::ENOMSG,
+            #[cfg(not(commons_model))]
+            Error::WrongLayout { .. } => libc::EPROTOTYPE,
+            Error::OtherPidNamespace(_) => libc::EOPNOTSUPP,
+            Error::Sync(error) => error.raw_os_error(),
             Error::NoSpace { .. } => libc::ENOSPC,
             Error::BeyondLimit { limit: Limit::FileSize, .. } => libc::EFBIG,
             Error::BeyondLimit { limit: Limit::SystemVSize, .. } => libc::EINVAL,

@@ -21,8 +21,24 @@
 //! # // It goes with its last holder, however that one ends.
 //! ```
 //!
+//! Or with a type, under which every program has to know it:
+//!
+//! ```
+//! use commons::Shared;
+//! use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+//!
+//! # let name = format!("doc-lib-shared-{}", std::process::id());
+//! # /*
+//! let hits = Shared::<AtomicU64>::open_or_create("hits")?;
+//! # */ let hits = Shared::<AtomicU64>::open_or_create(name)?;
+//! hits.fetch_add(1, Relaxed);
+//! # Ok::<(), commons::Error>(())
+//! ```
+//!
 //! # Where to look
 //!
+//! - [`Shared`]: an object under a name, of a type that is checked; [`Shareable`]: what can be one.
+//! - [`sync`]: locks that survive their owners.
 //! - [`Segment`] and [`SegmentOptions`]: create, open, grow, delete; how long it lives ([`Lifetime`]).
 //! - [`Attachment`] and [`AttachOptions`]: the memory itself; safe views, [`guard`](Attachment::guard).
 //! - [`Namespace`]: where names live; list, sweep.
@@ -42,13 +58,15 @@
 //!
 //! # Features
 //!
-//! Both off by default. `tracing`: events for the `tracing` crate: creations, names removed, sweeps. `zstd`:
-//! compressed snapshots.
+//! All off by default. `tracing`: events for the `tracing` crate: creations, names removed, sweeps. `zstd`:
+//! compressed snapshots. `zerocopy`, `bytemuck`: plain data that those crates vouch for in shared objects.
 
 #![cfg_attr(commons_model, allow(dead_code, unused_imports, reason = "a model has its own system"))]
 
 mod error;
 mod segment;
+#[cfg(not(commons_model))]
+pub mod shared;
 pub mod snapshot;
 pub mod sync;
 mod sys;
@@ -60,6 +78,8 @@ pub use segment::{
     Atomic, AttachOptions, Attachment, Entries, Entry, Holder, Holders, Info, InitializerResult, Lifetime,
     Look, Name, Namespace, OwnerPolicy, Segment, SegmentOptions, Sweep, Usage, slot,
 };
+#[cfg(not(commons_model))]
+pub use shared::{Shareable, Shared, SharedOptions};
 
 /// An event for `tracing`, if that feature is on.
 macro_rules! trace {

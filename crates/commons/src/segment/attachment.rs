@@ -185,7 +185,7 @@ impl Attachment {
             Errno::NOMEM if limits::mappings_are_exhausted() => {
                 Error::TooManyMappings { attempt: attempt(), limit: limits::mappings().unwrap_or(0) }
             }
-            Errno::NOMEM if place != Where::Anywhere || mapped > 1 << 40 => too_large(),
+            Errno::NOMEM if place != Where::Anywhere || mapped as u64 > 1 << 40 => too_large(),
             error => segment.error(VERB, error),
         })?;
         Ok(Attachment {
@@ -409,6 +409,16 @@ impl Attachment {
         let mut this = std::mem::ManuallyDrop::new(self);
         // SAFETY: `this` is not used again.
         unsafe { this.end() }
+    }
+
+    /// Makes the range known to this process's table of attachments, so that locks in it can find their segment.
+    // A stub: the table is in `segment/registry.rs`.
+    pub(crate) fn register(&self) -> Result<()> {
+        Ok(())
+    }
+
+    pub(crate) fn hold(&self) -> Option<&Hold> {
+        self.hold.as_deref()
     }
 
     pub(crate) fn attempt(&self, verb: &'static str) -> Box<Attempt> {

@@ -1,7 +1,7 @@
 //! Looking at what is in a namespace, without holding any of it.
 
 use std::fs::ReadDir;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::holders;
@@ -126,6 +126,18 @@ impl Entry {
         let stat = file::stat(fd.as_fd()).ok().filter(|stat| stat.kind == file::Kind::Regular)?;
         let holders = holders::slots(fd.as_fd(), stat.identity, None).ok()?.len();
         Some(Look { info: Info::new(&stat), holders, resident: file::resident(fd.as_fd()) })
+    }
+
+    /// Its file, open for reading, and how large it is. Takes no lock, and is nobody's holder meanwhile.
+    pub(crate) fn open_to_read(&self) -> Result<(OwnedFd, u64)> {
+        let verb = "look at";
+        let fail = |error| self.place.error(verb, error);
+        let fd = file::open(self.place.path(), Access::ReadOnly).map_err(fail)?;
+        let stat = file::stat(fd.as_fd()).map_err(fail)?;
+        match protocol::no_segment(&stat) {
+            Some(what) => Err(Error::NotASegment { attempt: self.place.attempt(verb), what }),
+            None => Ok((fd, stat.size)),
+        }
     }
 
     /// Which processes hold it; see [`Segment::holders`](crate::Segment::holders).

@@ -4,10 +4,11 @@
 //! forked children and programs without Commons as well. Both only look.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
+use super::protocol::Hold;
 use super::slot::{SLOTS, Slot};
-use crate::sys::file::Identity;
+use crate::sys::file::{self, Access, Identity};
 use crate::sys::lock::{self, Range};
 use crate::sys::{Errno, who};
 
@@ -84,6 +85,28 @@ fn add_all(file: Identity, found: &mut Vec<Slot>) -> bool {
     }
     *found = all.into_iter().filter_map(Slot::from_offset).collect();
     true
+}
+
+/// Whether somebody in another pid namespace than this process's holds the segment. A few calls, however many hold it.
+pub(crate) fn any_elsewhere(hold: &Hold) -> Result<bool, Errno> {
+    // Through a description of its own: the hold's has perhaps no descriptor any more, and shows its own slot to nobody,
+    // which is a foreign one in a child that was forked into another namespace.
+    let named = file::open(hold.place.path(), Access::ReadOnly)
+        .ok()
+        .filter(|fd| file::stat(fd.as_fd()).is_ok_and(|stat| stat.identity == hold.identity));
+    let Some(fd) = named else {
+        // The name is gone, and with it the way to the file: only the list of all locks is left.
+        let slots = who::locked_bytes(hold.identity).unwrap_or_default();
+        return Ok(slots.into_iter().filter_map(Slot::from_offset).any(|slot| !slot.is_in_my_namespace()));
+    };
+    // This process's slot keeps out whoever wants the whole range, so that what is met is a slot.
+    for range in Slot::elsewhere() {
+        // An empty range would mean all that is behind it.
+        if range.len > 0 && lock::conflict(fd.as_fd(), range)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Who holds it.

@@ -26,7 +26,7 @@ mod attachment;
 mod entry;
 mod grow;
 mod handle;
-mod holders;
+pub(crate) mod holders;
 mod name;
 mod namespace;
 mod options;

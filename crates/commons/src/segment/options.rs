@@ -56,6 +56,8 @@ pub(crate) struct Unfilled<'u> {
 /// ```
 pub struct SegmentOptions<'i> {
     size: Option<u64>,
+    /// Whether what is opened has to be so large too.
+    size_if_opened: bool,
     mode: u32,
     lifetime: Lifetime,
     read_only: bool,
@@ -97,6 +99,7 @@ impl<'i> SegmentOptions<'i> {
     pub fn new() -> SegmentOptions<'i> {
         SegmentOptions {
             size: None,
+            size_if_opened: true,
             mode: 0o600,
             lifetime: Lifetime::UntilLastDetach,
             read_only: false,
@@ -113,7 +116,13 @@ impl<'i> SegmentOptions<'i> {
     /// Bytes: a new segment has exactly so many (on hugetlbfs rounded up to whole huge pages), and one that is
     /// opened has at least so many.
     pub fn size(mut self, bytes: u64) -> Self {
-        self.size = Some(bytes);
+        (self.size, self.size_if_opened) = (Some(bytes), true);
+        self
+    }
+
+    /// The size of a new segment; one that is opened may have any.
+    pub(crate) fn size_if_new(mut self, bytes: u64) -> Self {
+        (self.size, self.size_if_opened) = (Some(bytes), false);
         self
     }
 
@@ -384,7 +393,8 @@ impl<'i> SegmentOptions<'i> {
 
     fn manner(&self, verb: &'static str) -> Manner {
         let access = if self.read_only { Access::ReadOnly } else { Access::ReadWrite };
-        Manner { access, owner: self.owner, size: self.size.unwrap_or(0), verb }
+        let size = self.size.filter(|_| self.size_if_opened).unwrap_or(0);
+        Manner { access, owner: self.owner, size, verb }
     }
 
     /// The size of a new segment, if these options can make one.

@@ -92,6 +92,16 @@ impl Slot {
         (self.0 >> COUNTER_BITS) as u32 & ((1 << PID_BITS) - 1)
     }
 
+    /// All slots of other pid namespaces than this process's: those below and those above its own.
+    pub(crate) fn elsewhere() -> [Range; 2] {
+        let (first, last) = (Slot::of(process::pid_namespace(), 0, 0), u64::MAX);
+        let last = Slot::of(process::pid_namespace(), last as u32, last);
+        [
+            Range { start: SLOTS.start, len: first.0 },
+            Range { start: last.offset() + 1, len: SLOTS.len - last.0 - 1 },
+        ]
+    }
+
     /// The lowest 22 bits of the inode number of the holder's pid namespace.
     pub fn namespace(self) -> u32 {
         (self.0 >> (PID_BITS + COUNTER_BITS)) as u32
@@ -122,5 +132,9 @@ mod tests {
         assert_ne!(one, two);
         assert_eq!(one.pid(), std::process::id());
         assert!(one.is_in_my_namespace());
+        let [below, above] = Slot::elsewhere();
+        assert!(below.start + below.len <= one.offset() && two.offset() < above.start);
+        assert_eq!(above.start + above.len, SLOTS.start + SLOTS.len);
+        assert_eq!(above.start - below.start - below.len, 1 << (PID_BITS + COUNTER_BITS));
     }
 }

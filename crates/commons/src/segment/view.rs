@@ -113,7 +113,7 @@ impl Attachment {
 
     /// Where these bytes are, if they are within the attachment.
     #[inline]
-    fn range(&self, offset: usize, len: usize) -> Result<*mut u8> {
+    pub(crate) fn range(&self, offset: usize, len: usize) -> Result<*mut u8> {
         let size = self.len();
         if offset.checked_add(len).is_none_or(|end| end > size) {
             return Err(Error::OutOfRange { offset: offset as u64, len: len as u64, size: size as u64 });

@@ -66,7 +66,7 @@ use super::word::{OWNER, OWNER_DIED, Taken, UNRECOVERABLE, WAITERS, Wake, Word};
 #[repr(C)]
 pub struct Mutex<T: ?Sized> {
     word: Word,
-    data: UnsafeCell<T>,
+    pub(crate) data: UnsafeCell<T>,
 }
 
 // SAFETY: the lock lets one thread at a time at the data, which goes from thread to thread.
