@@ -27,10 +27,13 @@ struct Shared {
     section: Section,
     /// Which lock to contend for; 0 to rest.
     lock: Baton,
-    /// The partner's own view of that: it has stopped.
-    resting: Baton,
+    /// What the partner does: `BUSY` or `RESTS`.
+    state: Baton,
     partners: AtomicU64,
 }
+
+const BUSY: u32 = 1;
+const RESTS: u32 = 2;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lock {
@@ -83,10 +86,11 @@ impl Shared {
                 3 => Lock::Robust,
                 4 => return,
                 _ => {
-                    self.resting.set(1);
+                    self.state.set(RESTS);
                     continue;
                 }
             };
+            self.state.set(BUSY);
             let mut visits = 0;
             while self.lock.get() == which {
                 self.visit(lock);
@@ -99,9 +103,9 @@ impl Shared {
     /// Contends for a round; `visit` is this side's way to visit. Gives how long it took and both sides' visits.
     fn round(&self, lock: Lock, mut visit: impl FnMut()) -> (f64, u64) {
         self.partners.store(0, Relaxed);
-        self.resting.set(0);
-        let started = Instant::now();
         self.lock.set(lock as u32);
+        self.state.wait(BUSY);
+        let started = Instant::now();
         let mut visits = 0;
         while started.elapsed() < ROUND {
             for _ in 0..16 {
@@ -111,7 +115,7 @@ impl Shared {
         }
         let took = nanoseconds(started);
         self.lock.set(0);
-        self.resting.wait(1);
+        self.state.wait(RESTS);
         (took, visits + self.partners.load(Relaxed))
     }
 }
