@@ -49,6 +49,10 @@ use super::error::{MAX_HELD, SyncError};
 use super::primitive::{self, AtomicU32, Head};
 use super::word::Word;
 
+/// How many locks there is a place for. One more than a thread may hold, for the moment in which it has an `RwLock`
+/// both ways, on its way from one to the other.
+const PLACES: usize = MAX_HELD + 1;
+
 const PAD: usize = if cfg!(target_pointer_width = "64") { 5 } else { 4 };
 
 /// A private node: laid out like a lock, as the kernel sees one. Its word stays 0, so that the kernel leaves it
@@ -71,10 +75,12 @@ pub(crate) struct Record {
     id: PlainU32,
     /// How many it holds.
     held: PlainU32,
+    /// How far from its usual place the thread begins to look for a free slot of an `RwLock`.
+    shift: PlainU32,
     /// What the kernel and the C library see.
     list: UnsafeCell<List>,
     /// Those that it holds, the newest last.
-    stack: [AtomicPtr<Word>; MAX_HELD],
+    stack: [AtomicPtr<Word>; PLACES],
 }
 
 #[repr(C)]
@@ -105,8 +111,9 @@ static NONE: Record = Record {
     head: AtomicPtr::new(null_mut()),
     id: PlainU32::new(0),
     held: PlainU32::new(0),
+    shift: PlainU32::new(0),
     list: UnsafeCell::new(List::NEW),
-    stack: [const { AtomicPtr::new(null_mut()) }; MAX_HELD],
+    stack: [const { AtomicPtr::new(null_mut()) }; PLACES],
 };
 
 impl List {
@@ -176,6 +183,16 @@ impl Record {
         self.id.load(Relaxed)
     }
 
+    /// How far from its usual place the thread begins to look for a free slot: where it found one the last time.
+    #[inline]
+    pub(super) fn shift(&self) -> u32 {
+        self.shift.load(Relaxed)
+    }
+
+    pub(super) fn set_shift(&self, shift: u32) {
+        self.shift.store(shift, Relaxed);
+    }
+
     #[inline]
     pub(super) fn has_room(&self) -> bool {
         (self.held.load(Relaxed) as usize) < MAX_HELD
@@ -206,14 +223,14 @@ impl Record {
         primitive::step();
     }
 
-    /// Puts a lock into the list that was just taken. There has to be room.
+    /// Puts a lock into the list that was just taken. There has to be a place.
     #[inline]
     pub(super) fn push(&self, word: &Word) {
         let held = self.held.load(Relaxed);
         let first = self.first();
         // SAFETY: as in `write_pending`.
         word.set_next(unsafe { first.read_volatile() });
-        self.stack[held as usize % MAX_HELD].store(ptr::from_ref(word).cast_mut(), Relaxed);
+        self.stack[held as usize % PLACES].store(ptr::from_ref(word).cast_mut(), Relaxed);
         compiler_fence(AcqRel);
         // SAFETY: as in `write_pending`.
         unsafe { first.write_volatile(word.node()) };
@@ -226,7 +243,7 @@ impl Record {
     #[inline]
     pub(super) fn is_newest(&self, word: &Word) -> bool {
         let held = self.held.load(Relaxed) as usize;
-        held > 0 && ptr::eq(self.stack[(held - 1) % MAX_HELD].load(Relaxed), word)
+        held > 0 && ptr::eq(self.stack[(held - 1) % PLACES].load(Relaxed), word)
     }
 
     /// Takes the newest lock out of the list.
@@ -266,6 +283,7 @@ impl Record {
     }
 
     /// Whether it holds a lock whose word lies within these bytes.
+    #[inline]
     pub(super) fn holds_within(&self, start: usize, len: usize) -> bool {
         self.held_words().any(|word| word.addr().wrapping_sub(start) < len)
     }
@@ -277,14 +295,15 @@ impl Record {
         self.held_words().any(|held| held.addr() % PAGE == offset)
     }
 
+    #[inline]
     fn held_words(&self) -> impl DoubleEndedIterator<Item = *mut Word> {
-        let held = (self.held.load(Acquire) as usize).min(MAX_HELD);
+        let held = (self.held.load(Acquire) as usize).min(PLACES);
         self.stack[..held].iter().map(|word| word.load(Relaxed))
     }
 
     /// Where in the stack the lock is, the newest looked at first.
     fn position(&self, word: &Word) -> Option<usize> {
-        let held = (self.held.load(Relaxed) as usize).min(MAX_HELD);
+        let held = (self.held.load(Relaxed) as usize).min(PLACES);
         self.stack[..held].iter().rposition(|held| ptr::eq(held.load(Relaxed), word))
     }
 
@@ -293,7 +312,7 @@ impl Record {
     fn node_below(&self, index: usize) -> usize {
         match index.checked_sub(1) {
             // SAFETY: as in `remove`.
-            Some(below) => unsafe { (*self.stack[below % MAX_HELD].load(Relaxed)).node() },
+            Some(below) => unsafe { (*self.stack[below % PLACES].load(Relaxed)).node() },
             // SAFETY: only the address is taken.
             None => unsafe { (&raw const (*self.list.get()).last.next).addr() },
         }
