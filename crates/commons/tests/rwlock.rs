@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::sync::Barrier;
 use std::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,
     Ordering::{Relaxed, SeqCst},
@@ -258,6 +259,7 @@ fn whoever_waits_goes_on_at_once_when_the_owner_is_killed() {
 fn a_waiting_writer_keeps_new_readers_out() {
     let lock = RwLock::new(0);
     let reader = lock.read().unwrap();
+    let kept_out = Barrier::new(2);
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| *lock.write().unwrap() = 1);
         while lock.state() == LockState::Free {
@@ -266,9 +268,10 @@ fn a_waiting_writer_keeps_new_readers_out() {
         let other = scope.spawn(|| {
             assert_eq!(failure(lock.try_read()), SyncError::WouldBlock);
             assert_eq!(failure(lock.read_timeout(Duration::from_millis(3))), SyncError::TimedOut);
+            kept_out.wait();
             *lock.read().unwrap()
         });
-        std::thread::sleep(Duration::from_millis(10));
+        kept_out.wait();
         assert_eq!(*reader, 0);
         drop(reader);
         writer.join().unwrap();
@@ -372,7 +375,7 @@ fn from_writing_to_reading_and_back() {
 
 /// Does this while another thread reads.
 fn elsewhere_reading<R>(lock: &RwLock<i32>, body: impl FnOnce() -> R) -> R {
-    let (reading, done) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+    let (reading, done) = (Barrier::new(2), Barrier::new(2));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let _reader = lock.read().unwrap();

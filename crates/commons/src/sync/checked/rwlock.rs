@@ -266,6 +266,20 @@ mod interleavings {
     }
 
     #[test]
+    fn a_stopped_waiter_holds_nobody_up() {
+        explore(|| {
+            let room = Arc::new(Room::default());
+            let guard = room.lock.write().unwrap();
+            let stopped = room.clone();
+            spawn_mortal(Fate::Stops, move || stopped.read());
+            let reader = living(&room, 1, Room::read);
+            (0..20).for_each(|_| thread::yield_now());
+            drop(guard);
+            join([reader]);
+        });
+    }
+
+    #[test]
     fn a_stopped_reader_keeps_no_reader_out() {
         explore(|| {
             let room = Arc::new(Room::default());
@@ -284,6 +298,7 @@ mod orderings {
     use loom::thread;
 
     use super::*;
+    use crate::sync::thread::Record;
     use crate::sync::{RwLockReadGuard, RwLockWriteGuard};
 
     #[derive(Default)]
@@ -312,14 +327,35 @@ mod orderings {
 
     /// One thread does the one, another the other; then so often was written.
     fn both(one: fn(&RwLock<Data>), other: fn(&RwLock<Data>), written: i32) {
-        explore(move || {
-            let lock = Arc::new(RwLock::new(Data(UnsafeCell::new(0))));
-            let its = lock.clone();
-            let thread = thread::spawn(move || other(&its));
-            one(&lock);
-            thread.join().unwrap();
-            assert_eq!(read(&lock), written);
-        });
+        for way in [Way::Long, Way::Short] {
+            explore(move || {
+                let lock = Arc::new(RwLock::new(Data(UnsafeCell::new(0))));
+                let its = lock.clone();
+                let thread = thread::spawn(move || {
+                    way.choose();
+                    other(&its);
+                });
+                way.choose();
+                one(&lock);
+                thread.join().unwrap();
+                assert_eq!(read(&lock), written);
+            });
+        }
+    }
+
+    /// A thread's first lock goes the long way, others the short one if nothing is against it.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Way {
+        Long,
+        Short,
+    }
+
+    impl Way {
+        fn choose(self) {
+            if self == Way::Short {
+                assert!(Record::ready().is_ok());
+            }
+        }
     }
 
     #[test]
@@ -350,7 +386,10 @@ mod orderings {
         explore(|| {
             let lock = Arc::new(RwLock::new(Data(UnsafeCell::new(0))));
             let its = lock.clone();
-            let thread = thread::spawn(move || read(&its));
+            let thread = thread::spawn(move || {
+                Way::Short.choose();
+                read(&its)
+            });
             let guard = lock.read().unwrap_or_else(|error| panic!("{error}"));
             let upgraded = guard.try_upgrade().map(|guard| add(&guard)).is_ok();
             assert!(thread.join().unwrap() <= i32::from(upgraded));

@@ -213,7 +213,10 @@ impl Words {
     #[inline]
     pub(super) fn read_free(&self) -> Option<&Word> {
         let record = Record::current();
-        if !record.is_ready() || !record.has_room() || self.is_held(record) {
+        if !record.is_ready() {
+            return None;
+        }
+        if !record.is_empty() && (!record.has_room() || self.is_held(record)) {
             return None;
         }
         let slot = &self.slots[place(record)].0;
@@ -347,7 +350,7 @@ impl Words {
             let seen = slot.load(Relaxed);
             if seen & OWNER == 0 && slot.take(record, seen) {
                 // Whoever has the usual one may well be there the next time too.
-                record.set_shift(record.shift().wrapping_add(step as u32));
+                record.set_turn((first + step) as u32);
                 return Some(slot);
             }
         }
@@ -373,9 +376,8 @@ fn go_back(slot: &Word) {
     slot.unlock(Wake::All);
 }
 
-/// Where a thread begins to look for a free slot. Threads with ids that follow each other are spread so that none has
-/// a cache line next to another's, which processors like to fetch in pairs.
+/// Where a thread begins to look for a free slot.
 #[inline]
 fn place(record: &Record) -> usize {
-    record.id().wrapping_mul(9).wrapping_add(record.shift()) as usize % SLOTS
+    record.turn() as usize % SLOTS
 }
