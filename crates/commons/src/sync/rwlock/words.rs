@@ -40,7 +40,7 @@
 //!
 //! On the writer's word sleep writers, to take it, and readers, until it is free. On a slot sleeps the writer that has
 //! its word, until the slot is free, and readers that found all slots taken. So whoever gives a word back wakes *all*
-//! that sleep there; that the bit `WAITERS` tells of them, and stays while they sleep, is argued in
+//! that sleep there, and nobody depends on one that was woken but is stopped; that the bit `WAITERS` tells of them, and stays while they sleep, is argued in
 //! [`word`](super::super::word).
 //!
 //! The kernel, marking the word of a dead thread, wakes only *one*; so it does where a thread died after it gave a word
@@ -65,7 +65,8 @@
 //! - *Taken over, and dead or out of time before it got as far as telling*: the word is marked again, or given back as
 //!   it was found. The news is for whoever comes next.
 //! - *Downgrading*: with both words, dead, the writer's is marked and the next one is told, although the writer was
-//!   done; after the writer's word was given back, a reader died.
+//!   done; after the writer's word was given back, a reader died. One that found no free slot reads with the writer's
+//!   word, and counts as a writer until it has done.
 //! - *Upgrading*: as soon as the writer's word is taken, a writer dies; before, a reader.
 //! - *Sleeping*: holds nothing, or holds the writer's word while it sleeps on a slot: the writer's word is in the list,
 //!   `pending` names the slot.
