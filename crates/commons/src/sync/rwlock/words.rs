@@ -38,10 +38,10 @@
 //!
 //! # Why no wake-up is lost
 //!
-//! On the writer's word sleep writers, to take it, and readers, until it is free. On a slot sleeps the writer that has
-//! its word, until the slot is free, and readers that found all slots taken. So whoever gives a word back wakes *all*
-//! that sleep there, and nobody depends on one that was woken but is stopped; that the bit `WAITERS` tells of them, and stays while they sleep, is argued in
-//! [`word`](super::super::word).
+//! On the writer's word sleep writers, to take it, and readers, until it is free. On a slot sleeps the writer that
+//! has its word, until the slot is free, and readers that found all slots taken. So whoever gives a word back wakes
+//! *all* that sleep there, and nobody depends on one that was woken but is stopped; that the bit `WAITERS` tells of
+//! them, and stays while they sleep, is argued in [`word`](super::super::word).
 //!
 //! The kernel, marking the word of a dead thread, wakes only *one*; so it does where a thread died after it gave a word
 //! back and before it woke anybody. Whoever that is must not keep the wake-up for itself: a reader that was woken on the
