@@ -111,7 +111,8 @@ impl Shared {
                 account.recover()
             }
             Err(LockError::Failed(error)) => {
-                if !matches!(error, commons::sync::SyncError::WouldBlock | commons::sync::SyncError::TimedOut) {
+                if !matches!(error, commons::sync::SyncError::WouldBlock | commons::sync::SyncError::TimedOut)
+                {
                     self.note(Found::Failed);
                 }
                 return;
@@ -253,7 +254,8 @@ fn main() {
     }
     while wait_for_any(0) {}
     // Nobody is left: each lock is free, or was its last owner's who died.
-    let held = shared.places.iter().filter(|place| matches!(place.mutex.state(), LockState::Held { .. })).count();
+    let held =
+        shared.places.iter().filter(|place| matches!(place.mutex.state(), LockState::Held { .. })).count();
     println!(
         "{} operations of {processes} processes and {kills} kills in {:.1} s; glibc told of {} deaths of its own",
         total(),

@@ -291,7 +291,9 @@ struct Both {
 fn scribble(mutex: &Mutex<u32>) {
     for offset in [8_usize, 16, 24] {
         // SAFETY: within the mutex's 40 bytes of word and node, which nobody reads.
-        unsafe { std::ptr::from_ref(mutex).cast_mut().cast::<u8>().add(offset).cast::<u64>().write(0xdead_beef) };
+        unsafe {
+            std::ptr::from_ref(mutex).cast_mut().cast::<u8>().add(offset).cast::<u64>().write(0xdead_beef)
+        };
     }
 }
 

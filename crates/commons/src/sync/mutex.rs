@@ -117,7 +117,8 @@ impl Word {
         if self.flags().load(Relaxed) & UNRECOVERABLE == 0 {
             return Ok(());
         }
-        self.unlock_unmended();
+        // Without the flag: a `reset` that came meanwhile stays.
+        self.unlock_as_found();
         Err(SyncError::Unrecoverable)
     }
 }

@@ -336,6 +336,16 @@ impl Word {
     /// Gives it back so that whoever comes next learns that the data is not in order.
     #[cold]
     pub(super) fn unlock_unmended(&self) {
+        let record = Record::current();
+        if record.is_ready() && record.holds(self) {
+            self.flags.fetch_or(UNRECOVERABLE, Relaxed);
+        }
+        self.unlock_slowly(record, OWNER_DIED, Wake::All);
+    }
+
+    /// Gives it back as it was taken from a dead owner: whoever comes next is told what this thread was told.
+    #[cold]
+    pub(super) fn unlock_as_found(&self) {
         self.unlock_slowly(Record::current(), OWNER_DIED, Wake::All);
     }
 
@@ -343,9 +353,6 @@ impl Word {
     fn unlock_slowly(&self, record: &Record, free: u32, wake: Wake) {
         if !record.is_ready() || !record.holds(self) {
             return;
-        }
-        if free & OWNER_DIED != 0 {
-            self.flags.fetch_or(UNRECOVERABLE, Relaxed);
         }
         record.set_pending(&self.word);
         record.remove(self);

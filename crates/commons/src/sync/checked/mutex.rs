@@ -12,7 +12,8 @@ mod interleavings {
 
     use super::super::spawn_mortal;
     use super::*;
-    use crate::sync::primitive::model::{Fate, step};
+    use crate::sync::primitive::model::{Fate, mortal, step};
+    use crate::sync::{LockState, SyncError};
 
     /// What the mutex guards: who is inside, and how often anybody was.
     #[derive(Default)]
@@ -61,6 +62,31 @@ mod interleavings {
             visitors.into_iter().for_each(|visitor| visitor.join().unwrap());
             assert_eq!(room.mutex.lock().map(|pair| *pair).unwrap(), [6, 6]);
             assert_eq!(room.told.load(Relaxed), 0);
+        });
+    }
+
+    #[test]
+    fn a_reset_stays_whoever_is_being_refused() {
+        explore(|| {
+            let mutex = Arc::new(Mutex::new(0));
+            let other = mutex.clone();
+            drop(shuttle::future::spawn(async move {
+                let _guard = other.lock();
+                mortal(Fate::Dies, 1);
+                step();
+            }));
+            while mutex.state() != LockState::OwnerDied {
+                thread::yield_now();
+            }
+            drop(mutex.lock().unwrap_err());
+            let other = mutex.clone();
+            let next = thread::spawn(move || match other.lock() {
+                Err(LockError::OwnerDied(guard)) => drop(guard.recover()),
+                refused => assert!(matches!(refused, Err(LockError::Failed(SyncError::Unrecoverable)))),
+            });
+            assert!(mutex.reset());
+            next.join().unwrap();
+            assert_ne!(mutex.state(), LockState::Unrecoverable);
         });
     }
 

@@ -43,6 +43,8 @@ macro_rules! atomic {
                     return 0;
                 }
                 step();
+                #[cfg(commons_loom)]
+                in_order::before_load(ordering);
                 self.0.load(ordering)
             }
 
@@ -73,6 +75,8 @@ macro_rules! atomic {
                     return Ok(current);
                 }
                 step();
+                #[cfg(commons_loom)]
+                in_order::before_exchange(success);
                 self.0.compare_exchange(current, new, success, failure)
             }
 
@@ -123,6 +127,28 @@ macro_rules! atomic {
 }
 atomic!(AtomicU32, checker::sync::atomic::AtomicU32, u32);
 atomic!(AtomicU64, checker::sync::atomic::AtomicU64, u64);
+
+/// Loom takes `SeqCst` for `AcqRel`, except in fences. What it is used for here is that of two threads, each of which
+/// writes one word and then looks at the other's, at least one sees the other; so a fence is put where a thread that did
+/// the one in order does the other in order.
+#[cfg(commons_loom)]
+mod in_order {
+    use super::{Cell, Ordering, checker, fence};
+
+    checker::thread_local! {
+        static EXCHANGED: Cell<bool> = Cell::new(false);
+    }
+
+    pub(super) fn before_exchange(ordering: Ordering) {
+        EXCHANGED.with(|exchanged| exchanged.set(ordering == Ordering::SeqCst));
+    }
+
+    pub(super) fn before_load(ordering: Ordering) {
+        if ordering == Ordering::SeqCst && EXCHANGED.with(Cell::get) {
+            fence(Ordering::SeqCst);
+        }
+    }
+}
 
 checker::thread_local! {
     static CURRENT: Cell<*const Record> = Cell::new(Record::none());

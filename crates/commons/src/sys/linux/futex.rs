@@ -46,7 +46,8 @@ pub(crate) fn clear_highest_and_wake_all(word: &AtomicU32) -> bool {
     const AND_NOT: u32 = (libc::FUTEX_OP_ANDN as u32 | libc::FUTEX_OP_OPARG_SHIFT as u32) << 28 | 31 << 12;
     let (address, all) = (word.as_ptr(), i32::MAX);
     // SAFETY: the kernel changes the word, atomically, and no other memory.
-    let done =
-        unsafe { libc::syscall(libc::SYS_futex, address, libc::FUTEX_WAKE_OP, all, 0_usize, address, AND_NOT) };
+    let done = unsafe {
+        libc::syscall(libc::SYS_futex, address, libc::FUTEX_WAKE_OP, all, 0_usize, address, AND_NOT)
+    };
     done >= 0
 }
