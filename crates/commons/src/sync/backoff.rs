@@ -71,7 +71,7 @@ impl Pace {
 pub(super) struct Backoff(u32);
 
 /// Looks before sleeping.
-const LOOKS: u32 = 7;
+const LOOKS: u32 = 2;
 
 impl Backoff {
     pub(super) fn new() -> Backoff {
