@@ -45,3 +45,62 @@ impl Mutex {
         unsafe { libc::pthread_mutex_unlock(self.0.get()) };
     }
 }
+
+/// A `pthread_rwlock_t` in shared memory.
+#[repr(C, align(64))]
+pub(crate) struct RwLock(UnsafeCell<libc::pthread_rwlock_t>);
+
+// SAFETY: as for the mutex.
+unsafe impl Sync for RwLock {}
+
+impl RwLock {
+    /// Makes zeroed memory an unlocked one.
+    pub(crate) fn init(&self) -> Result<()> {
+        // SAFETY: nobody uses the lock yet; the attributes outlive the calls.
+        let done = unsafe {
+            let mut attributes = zeroed();
+            libc::pthread_rwlockattr_init(&raw mut attributes);
+            libc::pthread_rwlockattr_setpshared(&raw mut attributes, libc::PTHREAD_PROCESS_SHARED);
+            libc::pthread_rwlock_init(self.0.get(), &raw const attributes)
+        };
+        ensure!(done == 0, "pthread_rwlock_init: {done}");
+        Ok(())
+    }
+
+    /// Locks for reading, and unlocks.
+    #[inline]
+    pub(crate) fn read(&self) {
+        // SAFETY: it was initialised.
+        unsafe {
+            libc::pthread_rwlock_rdlock(self.0.get());
+            libc::pthread_rwlock_unlock(self.0.get());
+        }
+    }
+}
+
+/// A `sem_t` in shared memory.
+#[repr(C, align(64))]
+pub(crate) struct Semaphore(UnsafeCell<libc::sem_t>);
+
+// SAFETY: as for the mutex.
+unsafe impl Sync for Semaphore {}
+
+impl Semaphore {
+    /// Makes zeroed memory a semaphore with this value.
+    pub(crate) fn init(&self, value: u32) -> Result<()> {
+        // SAFETY: nobody uses the semaphore yet.
+        let done = unsafe { libc::sem_init(self.0.get(), 1, value) };
+        ensure!(done == 0, "sem_init: {}", std::io::Error::last_os_error());
+        Ok(())
+    }
+
+    /// Takes one, and gives it back.
+    #[inline]
+    pub(crate) fn wait_and_post(&self) {
+        // SAFETY: it was initialised.
+        unsafe {
+            libc::sem_wait(self.0.get());
+            libc::sem_post(self.0.get());
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! Locks: what surviving an owner's death costs, beside the C library's locks, robust and not.
 
 mod contended;
+mod deaths;
+mod readers;
 mod uncontended;
 
 use super::Table;
@@ -12,6 +14,8 @@ pub(super) static TABLE: Table = Table {
         ("locking alone", uncontended::measure),
         ("contending", contended::throughput),
         ("waiting", contended::waits),
+        ("reading", readers::measure),
+        ("dying", deaths::measure),
     ],
     roles: &[],
 };

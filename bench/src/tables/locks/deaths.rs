@@ -1,0 +1,120 @@
+//! From the death of an owner to the next one's running, against an ordinary wake-up.
+
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use commons::sync::{LockError, LockState, Mutex};
+
+use crate::harness::{Context, Variant, interleave};
+use crate::partner::{Baton, Memory, Partner};
+use crate::report::{Unit, Work};
+use crate::statistics::Limit;
+
+#[repr(C)]
+struct Shared {
+    mutex: Mutex<u64>,
+    /// What the waker waits for, and whether the owner has the lock.
+    baton: Baton,
+    futex: std::sync::atomic::AtomicU32,
+    /// When the kill or the wake-up was sent, on the monotonic clock.
+    sent: AtomicU64,
+}
+
+fn now() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call fills the structure.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// The call itself, as a program without Commons would make it.
+fn futex(word: &std::sync::atomic::AtomicU32, operation: i32, value: u32) {
+    // SAFETY: the word lives as long as the call.
+    unsafe {
+        libc::syscall(libc::SYS_futex, word.as_ptr(), operation, value, std::ptr::null::<libc::timespec>())
+    };
+}
+
+/// A wake-up sent by a process on the other core that runs.
+fn wake(context: &Context, shared: &Shared) -> Result<[f64; 1]> {
+    shared.futex.store(0, SeqCst);
+    shared.baton.set(0);
+    let _waker = Partner::start(context.placement.other, || {
+        shared.baton.wait(1);
+        settle();
+        shared.sent.store(now(), SeqCst);
+        shared.futex.store(1, SeqCst);
+        futex(&shared.futex, libc::FUTEX_WAKE, 1);
+        loop {
+            std::hint::spin_loop();
+        }
+    })?;
+    shared.baton.set(1);
+    while shared.futex.load(SeqCst) == 0 {
+        futex(&shared.futex, libc::FUTEX_WAIT, 0);
+    }
+    Ok([now().saturating_sub(shared.sent.load(SeqCst)) as f64])
+}
+
+/// The owner is killed by a third process, which shares the waiter's core; the owner runs, or sleeps.
+fn death(context: &Context, shared: &Shared, asleep: bool) -> Result<[f64; 1]> {
+    shared.baton.set(0);
+    let owner = Partner::start(context.placement.other, || {
+        let guard = shared.mutex.lock();
+        shared.baton.set(1);
+        loop {
+            if asleep {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            std::hint::spin_loop();
+            std::hint::black_box(&guard);
+        }
+    })?;
+    shared.baton.wait(1);
+    let owner_pid = &owner;
+    let _killer = Partner::start(context.placement.own, || {
+        while !matches!(shared.mutex.state(), LockState::Held { waiters: true, .. }) {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        settle();
+        shared.sent.store(now(), SeqCst);
+        owner_pid.kill();
+        loop {
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    })?;
+    let taken = shared.mutex.lock();
+    let took = now().saturating_sub(shared.sent.load(SeqCst)) as f64;
+    match taken {
+        Err(LockError::OwnerDied(guard)) => drop(guard.recover()),
+        other => ensure!(other.is_err(), "the owner's death was not told"),
+    }
+    Ok([took])
+}
+
+/// Long enough for whoever is about to sleep to be asleep.
+fn settle() {
+    std::thread::sleep(Duration::from_millis(1));
+}
+
+pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
+    // SAFETY: valid when zero.
+    let shared = unsafe { Memory::<Shared>::zeroed()? };
+    let shared = &*shared;
+    let mut variants = [
+        Variant::new("a futex's wake-up", || wake(context, shared)),
+        Variant::new("commons, owner running", || death(context, shared, false)),
+        Variant::new("commons, owner asleep", || death(context, shared, true)),
+    ];
+    let series = interleave(context.rounds(300, 40), &mut variants)?;
+    let [[wake], [running], [asleep]] = &series[..] else { unreachable!("three variants") };
+    Ok(vec![
+        Work::new("owner killed to waiter running")
+            .row("a futex's wake-up", Unit::Microseconds, wake)
+            .row("commons, owner running", Unit::Microseconds, running)
+            .ratio(&running.over(wake), Some(Limit::AtMost(1.6)))
+            .row("commons, owner asleep", Unit::Microseconds, asleep)
+            .ratio(&asleep.over(wake), Some(Limit::AtMost(2.5))),
+    ])
+}
