@@ -297,12 +297,15 @@ impl Word {
     }
 
     /// Sleeps while the word, which has an owner, is as it was seen; a while at most.
+    ///
+    /// The bit is seen to also when the time is over: this thread may have been woken, and be the one who has to
+    /// restore it for others who are still asleep.
     pub(super) fn sleep(&self, seen: u32, deadline: Deadline, pace: &mut Pace) -> Result<Waited, SyncError> {
-        let most = deadline.left()?;
         let told = seen | WAITERS;
         if seen != told && self.word.compare_exchange(seen, told, Relaxed, Relaxed).is_err() {
             return Ok(Waited::Over);
         }
+        let most = deadline.left()?;
         Ok(primitive::wait(&self.word, told, pace.next(most)))
     }
 
