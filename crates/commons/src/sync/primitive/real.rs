@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::sync::thread::Record;
 use crate::sys::{self, robust};
 
-pub(crate) use crate::sys::futex::Waited;
+pub(crate) use crate::sys::futex::{Change, Waited};
 pub(crate) use crate::sys::robust::Head;
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 
@@ -56,6 +56,16 @@ pub(crate) fn wait(word: &AtomicU32, value: u32, most: Option<Duration>) -> Wait
 /// Wakes so many who sleep on the word; how many there were.
 pub(crate) fn wake(word: &AtomicU32, most: u32) -> u32 {
     sys::futex::wake(word, most)
+}
+
+/// Changes the word and wakes so many who sleep on it, in one step that no death divides; how many there were.
+pub(crate) fn change_and_wake(word: &AtomicU32, change: Change, most: u32) -> u32 {
+    sys::futex::change_and_wake(word, change, most)
+}
+
+/// Sleeps while all words have their values. Where the kernel cannot do that it sleeps on the first, `blind` at most.
+pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], most: Option<Duration>, blind: Duration) -> Waited {
+    sys::futex::wait_any(words, most, blind)
 }
 
 /// A moment within a loop that waits for another processor.
