@@ -4,13 +4,16 @@ mod backoff;
 #[cfg(all(test, commons_model))]
 mod checked;
 mod error;
+mod event;
 mod mutex;
 mod owner;
 pub(crate) mod primitive;
+mod spin;
 mod thread;
 mod word;
 
 pub use error::{LockError, LockResult, MAX_HELD, SyncError};
+pub use event::{AutoEvent, Event};
 pub use mutex::{LockState, Mutex, MutexGuard};
 
 pub(crate) use thread::any_held_within;
