@@ -3,6 +3,7 @@
 mod backoff;
 #[cfg(all(test, commons_model))]
 mod checked;
+mod condvar;
 mod error;
 mod event;
 mod mutex;
@@ -12,6 +13,7 @@ mod spin;
 mod thread;
 mod word;
 
+pub use condvar::{Condvar, WaitTimeoutResult};
 pub use error::{LockError, LockResult, MAX_HELD, SyncError};
 pub use event::{AutoEvent, Event};
 pub use mutex::{LockState, Mutex, MutexGuard};

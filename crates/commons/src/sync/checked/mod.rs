@@ -3,6 +3,7 @@
 //! Under shuttle, [`explore`] tries many random interleavings, in which threads that were made mortal die at any step.
 //! Nothing times out, so that a wake-up that is lost shows as a deadlock. What failed prints how to play it again.
 
+mod condvar;
 mod event;
 mod mutex;
 
