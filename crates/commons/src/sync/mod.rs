@@ -1,6 +1,7 @@
 //! Locks that survive their owners, for memory that processes share.
 
 mod backoff;
+mod barrier;
 #[cfg(all(test, commons_model))]
 mod checked;
 mod condvar;
@@ -13,6 +14,7 @@ mod spin;
 mod thread;
 mod word;
 
+pub use barrier::{Barrier, BarrierMember, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};
 pub use error::{LockError, LockResult, MAX_HELD, SyncError};
 pub use event::{AutoEvent, Event};

@@ -324,6 +324,26 @@ impl Word {
         record.clear_pending();
     }
 
+    /// Gives it back and wakes nobody; `WAITERS` stays as it is. For words that are slept on to learn of the owner's
+    /// death, not to have them.
+    #[cold]
+    pub(super) fn unlock_silently(&self) {
+        let record = Record::current();
+        if !record.is_ready() || !record.holds(self) {
+            return;
+        }
+        record.set_pending(&self.word);
+        record.remove(self);
+        let mut seen = self.word.load(Relaxed);
+        while seen & OWNER == record.id() {
+            match self.word.compare_exchange_weak(seen, seen & WAITERS, Release, Relaxed) {
+                Ok(_) => break,
+                Err(now) => seen = now,
+            }
+        }
+        record.clear_pending();
+    }
+
     /// Gives it back so that whoever comes next learns that the data is not in order.
     #[cold]
     pub(super) fn unlock_unmended(&self) {
