@@ -8,6 +8,7 @@ mod condvar;
 mod error;
 mod event;
 mod mutex;
+mod once;
 mod owner;
 pub(crate) mod primitive;
 mod spin;
@@ -19,5 +20,6 @@ pub use condvar::{Condvar, WaitTimeoutResult};
 pub use error::{LockError, LockResult, MAX_HELD, SyncError};
 pub use event::{AutoEvent, Event};
 pub use mutex::{LockState, Mutex, MutexGuard};
+pub use once::{Once, OnceLock};
 
 pub(crate) use thread::any_held_within;

@@ -400,5 +400,23 @@ impl Word {
     }
 }
 
+/// A word that this thread has; given back when dropped, also by a panic.
+pub(super) struct Held<'w>(&'w Word);
+
+impl<'w> Held<'w> {
+    /// Of a word that was taken just now.
+    #[inline]
+    pub(super) fn new(word: &'w Word) -> Held<'w> {
+        Held(word)
+    }
+}
+
+impl Drop for Held<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.unlock(Wake::One);
+    }
+}
+
 /// How often whoever sleeps looks whether the owner still exists, although the kernel tells of its death.
 pub(super) const LOOK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));

@@ -7,6 +7,7 @@ mod barrier;
 mod condvar;
 mod event;
 mod mutex;
+mod once;
 
 #[cfg(commons_shuttle)]
 use super::primitive::model;
