@@ -11,9 +11,11 @@ mod mutex;
 mod once;
 mod owner;
 pub(crate) mod primitive;
+mod seqlock;
 mod spin;
 mod thread;
 mod word;
+mod wordwise;
 
 pub use barrier::{Barrier, BarrierMember, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};
@@ -21,5 +23,6 @@ pub use error::{LockError, LockResult, MAX_HELD, SyncError};
 pub use event::{AutoEvent, Event};
 pub use mutex::{LockState, Mutex, MutexGuard};
 pub use once::{Once, OnceLock};
+pub use seqlock::{Bytes, SeqLock};
 
 pub(crate) use thread::any_held_within;

@@ -8,6 +8,7 @@ mod condvar;
 mod event;
 mod mutex;
 mod once;
+mod seqlock;
 
 #[cfg(commons_shuttle)]
 use super::primitive::model;
