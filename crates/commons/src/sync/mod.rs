@@ -1,18 +1,30 @@
 //! Locks that survive their owners, for memory that processes share.
 
 mod backoff;
+mod barrier;
 #[cfg(all(test, commons_model))]
 mod checked;
+mod condvar;
 mod error;
+mod event;
 mod mutex;
+mod once;
 mod owner;
 pub(crate) mod primitive;
 mod rwlock;
+mod seqlock;
+mod spin;
 mod thread;
 mod word;
+mod wordwise;
 
+pub use barrier::{Barrier, BarrierMember, BarrierWaitResult};
+pub use condvar::{Condvar, WaitTimeoutResult};
 pub use error::{LockError, LockResult, MAX_HELD, SyncError};
+pub use event::{AutoEvent, Event};
 pub use mutex::{LockState, Mutex, MutexGuard};
 pub use rwlock::{ReadResult, RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub use once::{Once, OnceLock};
+pub use seqlock::{Bytes, SeqLock};
 
 pub(crate) use thread::any_held_within;

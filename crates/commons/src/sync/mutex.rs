@@ -279,6 +279,12 @@ impl<'m, T: ?Sized> MutexGuard<'m, T> {
         MutexGuard { mutex, mended, stays: PhantomData }
     }
 
+    /// The mutex that it locks.
+    #[inline]
+    pub(super) fn mutex(&self) -> &'m Mutex<T> {
+        self.mutex
+    }
+
     /// Says that the data is good again, after the owner before died. Does nothing if it always was.
     pub fn recover(mut self) -> Self {
         self.mended = true;

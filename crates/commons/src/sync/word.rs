@@ -79,7 +79,7 @@ use super::backoff::{Backoff, Deadline, Pace};
 use super::error::SyncError;
 use super::owner;
 use super::primitive::{
-    self, AtomicU32,
+    self, AtomicU32, Change,
     Ordering::{self, Acquire, Relaxed, Release},
     Waited, constructor,
 };
@@ -194,7 +194,7 @@ impl Word {
     /// Where the node of a lock with this futex is, or would be: a futex that is only ever waited for needs none.
     #[inline]
     pub(super) fn node_of(futex: &AtomicU32) -> usize {
-        ptr::from_ref(futex).addr().wrapping_add_signed(-Word::OFFSET)
+        ptr::from_ref(futex).addr().wrapping_add_signed(Word::OFFSET.wrapping_neg())
     }
 
     /// Tells the kernel which node comes behind this one.
@@ -309,12 +309,15 @@ impl Word {
     }
 
     /// Sleeps while the word, which has an owner, is as it was seen; a while at most.
+    ///
+    /// The bit is seen to also when the time is over: this thread may have been woken, and be the one who has to
+    /// restore it for others who are still asleep.
     pub(super) fn sleep(&self, seen: u32, deadline: Deadline, pace: &mut Pace) -> Result<Waited, SyncError> {
-        let most = deadline.left()?;
         let told = seen | WAITERS;
         if seen != told && self.word.compare_exchange(seen, told, Relaxed, Relaxed).is_err() {
             return Ok(Waited::Over);
         }
+        let most = deadline.left()?;
         Ok(primitive::wait(&self.word, told, pace.next(most)))
     }
 
@@ -329,6 +332,26 @@ impl Word {
         record.pop();
         if self.word.compare_exchange(record.id(), 0, Release, Relaxed).is_err() {
             self.hand_over(record, 0, wake);
+        }
+        record.clear_pending();
+    }
+
+    /// Gives it back and wakes nobody; `WAITERS` stays as it is. For words that are slept on to learn of the owner's
+    /// death, not to have them.
+    #[cold]
+    pub(super) fn unlock_silently(&self) {
+        let record = Record::current();
+        if !record.is_ready() || !record.holds(self) {
+            return;
+        }
+        record.set_pending(&self.word);
+        record.remove(self);
+        let mut seen = self.word.load(Relaxed);
+        while seen & OWNER == record.id() {
+            match self.word.compare_exchange_weak(seen, seen & WAITERS, Release, Relaxed) {
+                Ok(_) => break,
+                Err(now) => seen = now,
+            }
         }
         record.clear_pending();
     }
@@ -384,7 +407,7 @@ impl Word {
     pub(super) fn wake_waiters(&self, wake: Wake) {
         match wake {
             Wake::One if primitive::wake(&self.word, 1) != 0 => {}
-            _ => primitive::clear_and_wake_all(&self.word),
+            _ => drop(primitive::change_and_wake(&self.word, Change::Clear(WAITERS), u32::MAX)),
         }
     }
 
@@ -394,6 +417,24 @@ impl Word {
         if self.word.compare_exchange(seen | WAITERS, dead, Relaxed, Relaxed).is_ok() {
             primitive::wake(&self.word, 1);
         }
+    }
+}
+
+/// A word that this thread has; given back when dropped, also by a panic.
+pub(super) struct Held<'w>(&'w Word);
+
+impl<'w> Held<'w> {
+    /// Of a word that was taken just now.
+    #[inline]
+    pub(super) fn new(word: &'w Word) -> Held<'w> {
+        Held(word)
+    }
+}
+
+impl Drop for Held<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.unlock(Wake::One);
     }
 }
 

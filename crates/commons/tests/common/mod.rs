@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+pub mod between;
 pub mod campaign;
 pub mod without_nameless;
 

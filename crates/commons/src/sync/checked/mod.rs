@@ -3,8 +3,13 @@
 //! Under shuttle, [`explore`] tries many random interleavings, in which threads that were made mortal die at any step.
 //! Nothing times out, so that a wake-up that is lost shows as a deadlock. What failed prints how to play it again.
 
+mod barrier;
+mod condvar;
+mod event;
 mod mutex;
 mod rwlock;
+mod once;
+mod seqlock;
 
 #[cfg(commons_shuttle)]
 use super::primitive::model;
@@ -26,6 +31,17 @@ fn explore(body: impl Fn() + Send + Sync + 'static) {
 #[cfg(commons_loom)]
 fn explore(body: impl Fn() + Send + Sync + 'static) {
     loom::model(move || {
+        super::primitive::model::begin();
+        body();
+    });
+}
+
+/// The same, with threads that are interrupted so often at most, where all would take too long.
+#[cfg(commons_loom)]
+fn explore_within(interruptions: usize, body: impl Fn() + Send + Sync + 'static) {
+    let mut explorer = loom::model::Builder::new();
+    explorer.preemption_bound = Some(interruptions);
+    explorer.check(move || {
         super::primitive::model::begin();
         body();
     });

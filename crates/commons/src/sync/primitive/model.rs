@@ -20,7 +20,7 @@ use crate::sync::thread::Record;
 use crate::sync::word::{OWNER, OWNER_DIED, WAITERS};
 use crate::sys;
 
-pub(crate) use crate::sys::futex::Waited;
+pub(crate) use crate::sys::futex::{Change, Waited};
 pub(crate) use crate::sys::robust::Head;
 pub(crate) use checker::sync::atomic::fence;
 
@@ -231,20 +231,56 @@ pub(crate) fn wait(word: &AtomicU32, value: u32, _: Option<Duration>) -> Waited 
     Waited::Over
 }
 
+pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], _: Option<Duration>, _: Duration) -> Waited {
+    if is_over() {
+        return Waited::Over;
+    }
+    let sleeper = Arc::new(Sleeper { thread: checker::thread::current(), woken: AtomicBool::new(false) });
+    // The kernel looks at one word after the other, and puts the thread among its sleepers in the same step.
+    let asleep = words.iter().all(|(word, value)| {
+        let same = word.fetch_or(0, Ordering::SeqCst) == *value;
+        if same {
+            sleepers().entry(std::ptr::from_ref(*word).addr()).or_default().push_back(sleeper.clone());
+        }
+        same
+    });
+    while asleep && !sleeper.woken.load(StdOrdering::Relaxed) {
+        step();
+        checker::thread::park();
+    }
+    step();
+    // Until now it was a sleeper on the other words, and whoever wakes one may have chosen it there.
+    for queue in sleepers().values_mut() {
+        queue.retain(|other| !Arc::ptr_eq(other, &sleeper));
+    }
+    Waited::Over
+}
+
 pub(crate) fn wake(word: &AtomicU32, most: u32) -> u32 {
     if is_over() {
         return 0;
     }
+    // Nothing is read here; but others may act before the kernel does.
+    #[cfg(commons_shuttle)]
+    word.load(Ordering::Relaxed);
     step();
     wake_now(word, most)
 }
 
-/// Takes the highest bit out of the word and wakes all who sleep on it, as one step.
-pub(crate) fn clear_and_wake_all(word: &AtomicU32) {
-    word.fetch_and(!WAITERS, Ordering::SeqCst);
-    wake_now(word, u32::MAX);
+pub(crate) fn change_and_wake(word: &AtomicU32, change: Change, most: u32) -> u32 {
+    if is_over() {
+        return 0;
+    }
+    match change {
+        Change::Set(value) => word.swap(value, Ordering::SeqCst),
+        Change::Add(value) => word.fetch_add(value, Ordering::SeqCst),
+        Change::Or(value) => word.fetch_or(value, Ordering::SeqCst),
+        Change::Clear(value) => word.fetch_and(!value, Ordering::SeqCst),
+    };
+    wake_now(word, most)
 }
 
+/// Without a step in which anything else could happen.
 fn wake_now(word: &AtomicU32, most: u32) -> u32 {
     let address = std::ptr::from_ref(word).addr();
     let mut woken = 0;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::sync::thread::Record;
 use crate::sys::{self, robust};
 
-pub(crate) use crate::sys::futex::Waited;
+pub(crate) use crate::sys::futex::{Change, Waited};
 pub(crate) use crate::sys::robust::Head;
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 
@@ -58,10 +58,14 @@ pub(crate) fn wake(word: &AtomicU32, most: u32) -> u32 {
     sys::futex::wake(word, most)
 }
 
-/// Takes the highest bit out of the word and wakes all who sleep on it, as one step.
-pub(crate) fn clear_and_wake_all(word: &AtomicU32) {
-    // Where the system cannot, the bit stays, and costs calls that wake nobody.
-    let _ = sys::futex::clear_highest_and_wake_all(word);
+/// Changes the word and wakes so many who sleep on it, in one step that no death divides; how many there were.
+pub(crate) fn change_and_wake(word: &AtomicU32, change: Change, most: u32) -> u32 {
+    sys::futex::change_and_wake(word, change, most)
+}
+
+/// Sleeps while all words have their values. Where the kernel cannot do that it sleeps on the first, `blind` at most.
+pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], most: Option<Duration>, blind: Duration) -> Waited {
+    sys::futex::wait_any(words, most, blind)
 }
 
 /// A moment within a loop that waits for another processor.
