@@ -271,6 +271,8 @@ pub(crate) fn no_padding(input: &DeriveInput) -> syn::Result<Tokens> {
         // SAFETY: no field has padding, and together they are as large as the whole.
         #[automatically_derived]
         unsafe impl #commons::shared::NoPadding for #name {}
+        #[automatically_derived]
+        unsafe impl #commons::sync::Bytes for #name {}
         const _: () = {
             const fn size<T: #commons::shared::NoPadding>() -> usize {
                 ::core::mem::size_of::<T>()

@@ -631,3 +631,39 @@ lock Mutex<Both> size 64 align 8
     assert_eq!(Description::of::<Mutex<Both>>().text(), text);
     assert_eq!(options::<Mutex<Both>>(&private).open("x").unwrap().lock().unwrap().place.0.0, [0, 5]);
 }
+
+/// One of each kind of lock.
+#[repr(C)]
+#[derive(Shareable)]
+struct Locks {
+    mutex: commons::sync::Mutex<u64>,
+    rwlock: commons::sync::RwLock<[u32; 4]>,
+    event: commons::sync::Event,
+    auto: commons::sync::AutoEvent,
+    condvar: commons::sync::Condvar,
+    barrier: commons::sync::Barrier,
+    once: commons::sync::Once,
+    lazy: commons::sync::OnceLock<u64>,
+    position: commons::sync::SeqLock<[f64; 2]>,
+}
+
+#[test]
+fn every_kind_of_lock_lies_in_a_shared_object_and_begins_as_zeros() {
+    let private = common::Private::new();
+    let options = commons::SharedOptions::new().namespace(&private.namespace);
+    let locks = options.open_or_create("locks").map(|locks: Shared<Locks>| locks).unwrap();
+    *locks.mutex.lock().unwrap() += 1;
+    locks.rwlock.write().unwrap()[3] = 7;
+    assert_eq!(locks.rwlock.read().map(|numbers| numbers[3]).unwrap(), 7);
+    locks.event.set();
+    assert!(locks.event.is_set() && !locks.auto.is_set());
+    locks.condvar.notify_all();
+    locks.once.call_once(|| ()).unwrap();
+    assert_eq!(locks.lazy.get_or_init(|| 5).copied().unwrap(), 5);
+    locks.position.write([1.0, 2.0]).unwrap();
+    let other: Shared<Locks> = options.open("locks").unwrap();
+    assert_eq!(other.position.read(), [1.0, 2.0]);
+    assert_eq!(other.lazy.get(), Some(&5));
+    drop(other.barrier.join(1).unwrap());
+    assert_eq!(describe(other.attachment()).unwrap().locks().count(), 9);
+}

@@ -4,7 +4,7 @@
 //! fields are those that hold it, and `Bound` is what is asked of `T` besides `Send`.
 
 use super::layout::{Argument, Field, Layout};
-use super::traits::{InPlace, Shareable};
+use super::traits::{InPlace, NoPadding, Shareable};
 use crate::sync;
 
 macro_rules! lock {
@@ -32,4 +32,13 @@ macro_rules! lock {
     };
 }
 
+lock!(AutoEvent);
+lock!(Barrier);
+lock!(Condvar);
+lock!(Event);
 lock!(Mutex<T: Shareable> { data: T });
+lock!(Once);
+lock!(OnceLock<T: Shareable> { value: T });
+lock!(RwLock<T: Shareable> { data: T });
+// The first of the two copies; the other one stands behind it, from a multiple of 8 on.
+lock!(SeqLock<T: NoPadding> { copies: T });

@@ -24,6 +24,8 @@ macro_rules! wrapper {
 
         // SAFETY: the bounds say so.
         unsafe impl<T: $($bound +)+ $($dense +)+ Copy + 'static> NoPadding for $name<T> {}
+        // SAFETY: as above.
+        unsafe impl<T: $($bound +)+ $($dense +)+ Copy + 'static> crate::sync::Bytes for $name<T> {}
     };
 }
 

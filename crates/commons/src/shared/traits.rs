@@ -104,7 +104,7 @@ pub unsafe trait InPlace: Shareable + Sync {}
     label = "`{Self}` is not `NoPadding`",
     note = "integers, floats and arrays of them have no padding; a struct says so with #[derive(Clone, Copy, Shareable, NoPadding)]"
 )]
-pub unsafe trait NoPadding: Shareable + Copy {}
+pub unsafe trait NoPadding: Shareable + crate::sync::Bytes {}
 
 macro_rules! plain {
     ($($type:ident)*) => {$(
@@ -152,3 +152,5 @@ unsafe impl<T: Sync + 'static> InPlace for PhantomData<T> {}
 
 // SAFETY: it has no bytes.
 unsafe impl<T: 'static> NoPadding for PhantomData<T> {}
+// SAFETY: as above: it has no bytes.
+unsafe impl<T: 'static> crate::sync::Bytes for PhantomData<T> {}

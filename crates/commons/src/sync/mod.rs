@@ -23,8 +23,8 @@ pub use condvar::{Condvar, WaitTimeoutResult};
 pub use error::{LockError, LockResult, MAX_HELD, SyncError};
 pub use event::{AutoEvent, Event};
 pub use mutex::{LockState, Mutex, MutexGuard};
-pub use rwlock::{ReadResult, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use once::{Once, OnceLock};
+pub use rwlock::{ReadResult, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use seqlock::{Bytes, SeqLock};
 
 pub(crate) use thread::any_held_within;

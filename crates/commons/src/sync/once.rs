@@ -154,7 +154,7 @@ impl fmt::Debug for Once {
 #[repr(C)]
 pub struct OnceLock<T> {
     once: Once,
-    value: UnsafeCell<MaybeUninit<T>>,
+    pub(crate) value: UnsafeCell<MaybeUninit<T>>,
 }
 
 // SAFETY: the value, made in one thread, goes with it to another.

@@ -74,7 +74,7 @@ use words::{Entered, Words};
 #[repr(C)]
 pub struct RwLock<T: ?Sized> {
     words: Words,
-    data: UnsafeCell<T>,
+    pub(crate) data: UnsafeCell<T>,
 }
 
 // SAFETY: the lock lets one writer at a time at the data, which goes from thread to thread.

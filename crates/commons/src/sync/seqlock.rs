@@ -105,7 +105,7 @@ unsafe impl<T: Bytes, const N: usize> Bytes for [T; N] {}
 pub struct SeqLock<T: Bytes> {
     word: Word,
     index: AtomicU32,
-    copies: [Wordwise<T>; 2],
+    pub(crate) copies: [Wordwise<T>; 2],
 }
 
 impl<T: Bytes> SeqLock<T> {

@@ -7,8 +7,8 @@ mod barrier;
 mod condvar;
 mod event;
 mod mutex;
-mod rwlock;
 mod once;
+mod rwlock;
 mod seqlock;
 
 #[cfg(commons_shuttle)]
