@@ -33,7 +33,7 @@
 //! Each block is whole in the sense that its checksum is that of the bytes saved.
 //!
 //! **A load into a segment that is there is not one step for those who have it attached**: they see bytes
-//! change while it copies. Killed just then, it leaves a part of either; load again.
+//! change while it copies. Killed just then, it leaves a part of either, cut at any byte; load again.
 //!
 //! On filesystems that copy on write (btrfs, ZFS) room that was made may not be there when it is written to: a load
 //! into a segment can run out of space in its middle there.

@@ -28,16 +28,25 @@ impl Contents {
         (self.get(size, seed) == bytes).then_some(seed)
     }
 
-    /// Whether the bytes are another whole content up to somewhere, and the one of `before` from there on: what
-    /// a load leaves that is killed while it copies.
-    pub(crate) fn mixed(&self, bytes: &[u8], before: u64) -> bool {
-        let (Some(seed), Some(size)) = (claimed(bytes), index(bytes.len() as u64)) else { return false };
+    /// What is wrong with the bytes if they are not another whole content up to somewhere, and the one of `before`
+    /// from there on: what a load leaves that is killed while it copies.
+    ///
+    /// Somewhere is any byte, and not the end of a page or of a block: a killed write ends between two copies, and a
+    /// copy ends early where what it copies from was not touched yet.
+    pub(crate) fn neither(&self, bytes: &[u8], before: u64) -> Option<String> {
+        let (Some(seed), Some(size)) = (claimed(bytes), index(bytes.len() as u64)) else {
+            return Some("it does not begin as any content does".to_owned());
+        };
         let (new, old) = (self.get(size, seed), self.get(size, before));
-        let page = 4096;
-        // By pages, in which the kernel copies.
-        let common =
-            bytes.chunks(page).zip(new.chunks(page)).take_while(|(is, new)| is == new).count() * page;
-        bytes.get(common..).is_none_or(|rest| rest == &old[common..])
+        let same = |these: &[u8], those: &[u8]| these.iter().zip(those).take_while(|(a, b)| a == b).count();
+        let end = same(bytes, new);
+        let wrong = end + same(&bytes[end..], &old[end..]);
+        (wrong < bytes.len()).then(|| {
+            format!(
+                "content {seed} over {before} in {size} bytes, and neither from byte {wrong} on",
+                size = SIZES[size]
+            )
+        })
     }
 }
 

@@ -77,8 +77,8 @@ impl Verifier<'_> {
         let whole = self.world.contents.whole(&bytes);
         match (doing, whole) {
             (Doing::LoadInto, None) if copying => {
-                if !self.world.contents.mixed(&bytes, before) {
-                    self.tally.broken(|| "a load left something else than a part of either".to_owned());
+                if let Some(why) = self.world.contents.neither(&bytes, before) {
+                    self.tally.broken(|| format!("a load left something else than a part of either: {why}"));
                 }
                 self.found.mixed += 1;
                 self.load_again(size, target);
