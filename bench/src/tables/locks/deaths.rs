@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use commons::sync::{LockError, LockState, Mutex};
 
+use super::{futex, now};
 use crate::harness::{Context, Variant, interleave};
 use crate::partner::{Baton, Memory, Partner};
 use crate::report::{Unit, Work};
@@ -19,21 +20,6 @@ struct Shared {
     futex: std::sync::atomic::AtomicU32,
     /// When the kill or the wake-up was sent, on the monotonic clock.
     sent: AtomicU64,
-}
-
-fn now() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the call fills the structure.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
-
-/// The call itself, as a program without Commons would make it.
-fn futex(word: &std::sync::atomic::AtomicU32, operation: i32, value: u32) {
-    // SAFETY: the word lives as long as the call.
-    unsafe {
-        libc::syscall(libc::SYS_futex, word.as_ptr(), operation, value, std::ptr::null::<libc::timespec>())
-    };
 }
 
 /// A wake-up sent by a process on the other core that runs.
