@@ -182,7 +182,7 @@ impl Word {
     /// Where the node of a lock with this futex is, or would be: a futex that is only ever waited for needs none.
     #[inline]
     pub(super) fn node_of(futex: &AtomicU32) -> usize {
-        ptr::from_ref(futex).addr().wrapping_sub_signed(Word::OFFSET)
+        ptr::from_ref(futex).addr().wrapping_add_signed(-Word::OFFSET)
     }
 
     /// Tells the kernel which node comes behind this one.
