@@ -4,6 +4,7 @@
 //! Nothing times out, so that a wake-up that is lost shows as a deadlock. What failed prints how to play it again.
 
 mod mutex;
+mod semaphore;
 
 #[cfg(commons_shuttle)]
 use super::primitive::model;
