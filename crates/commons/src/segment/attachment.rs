@@ -13,6 +13,7 @@ use std::sync::atomic::{
 use super::attach_options::{AttachOptions, Place};
 use super::handle::Segment;
 use super::protocol::Hold;
+use super::registry::{self, Registration};
 use crate::error::{Attempt, Error, Result};
 use crate::sync;
 use crate::sys::file::Identity;
@@ -60,6 +61,8 @@ pub struct Attachment {
     hold: Option<Arc<Hold>>,
     /// The id of the kernel's System V segment that it is of.
     system_v: Option<i32>,
+    /// Its entry in the process's table, if objects in it were asked for.
+    registration: Registration,
 }
 
 // SAFETY: the mapping belongs to the process, not to a thread; all access through `&self` is by atomics or
@@ -106,6 +109,7 @@ impl Attachment {
             identity: segment.identity(),
             hold: segment.hold().cloned(),
             system_v: None,
+            registration: Registration::none(),
         })
     }
 
@@ -203,6 +207,7 @@ impl Attachment {
             identity: segment.identity(),
             hold: None,
             system_v: None,
+            registration: Registration::none(),
         })
     }
 
@@ -235,6 +240,7 @@ impl Attachment {
             identity: Identity { device: 0, inode: 0 },
             hold: None,
             system_v: Some(id),
+            registration: Registration::none(),
         };
         attachment.prepare(options, &|| attachment.attempt(VERB))?;
         Ok(attachment)
@@ -411,14 +417,26 @@ impl Attachment {
         unsafe { this.end() }
     }
 
-    /// Makes the range known to this process's table of attachments, so that locks in it can find their segment.
-    // A stub: the table is in `segment/registry.rs`.
-    pub(crate) fn register(&self) -> Result<()> {
-        Ok(())
-    }
-
     pub(crate) fn hold(&self) -> Option<&Hold> {
         self.hold.as_deref()
+    }
+
+    /// Lets objects in this attachment find their segment from their address: for permits, and for owners that the
+    /// kernel did not tell of. Costs no system call, and nothing the second time. Does nothing for a segment without
+    /// a name.
+    #[doc(hidden)]
+    pub fn register(&self) {
+        let Some(hold) = &self.hold else { return };
+        let range = registry::Range {
+            start: self.base.addr().get(),
+            len: self.mapped,
+            offset: self.offset - self.lead as u64,
+            page: self.page,
+            hold,
+        };
+        // SAFETY: `end` takes it out before it unmaps and gives up the hold. Where it does neither, for the sake of a
+        // forgotten guard, all three stay.
+        unsafe { self.registration.begin(&range) };
     }
 
     pub(crate) fn attempt(&self, verb: &'static str) -> Box<Attempt> {
@@ -441,6 +459,7 @@ impl Attachment {
             std::mem::forget(self.hold.take());
             return Ok(());
         }
+        self.registration.end();
         drop(self.guard.take());
         // SAFETY: the mapping was made for this attachment, and all that borrows it has ended with it.
         let done = unsafe { self.unmap() }

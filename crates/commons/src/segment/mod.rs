@@ -19,6 +19,7 @@
 //! | `attachment` | `Attachment`, the mapping, and how it is made                                 |
 //! | `view`       | safe access to an attachment's bytes                                          |
 //! | `holders`    | who holds a segment                                                           |
+//! | `registry`   | which segment an object lies in, and which of its holders live                |
 //! | `entry`      | looking at segments without holding them                                      |
 
 mod attach_options;
@@ -35,6 +36,7 @@ mod place;
 mod policy;
 mod protocol;
 mod publish;
+pub(crate) mod registry;
 pub(crate) mod reserve;
 pub mod slot;
 mod view;

@@ -78,6 +78,17 @@ impl Slot {
         (within < SLOTS.len).then_some(Slot(within))
     }
 
+    /// The slot of this [number](Slot::number); `None` if it is none's.
+    pub(crate) fn from_number(number: u64) -> Option<Slot> {
+        (number < SLOTS.len).then_some(Slot(number))
+    }
+
+    /// What tells it from other slots: the distance of its byte from the first one's. No process's is 0.
+    #[inline]
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+
     /// The offset of its byte.
     pub fn offset(self) -> u64 {
         SLOTS.start + self.0

@@ -40,5 +40,6 @@ lock!(Mutex<T: Shareable> { data: T });
 lock!(Once);
 lock!(OnceLock<T: Shareable> { value: T });
 lock!(RwLock<T: Shareable> { data: T });
+lock!(Semaphore);
 // The first of the two copies; the other one stands behind it, from a multiple of 8 on.
 lock!(SeqLock<T: NoPadding> { copies: T });

@@ -47,7 +47,7 @@ impl Attachment {
         }
         if T::LOCKS {
             self.refuse_other_pid_namespaces(verb)?;
-            self.register()?;
+            self.register();
         }
         // SAFETY: `range` made sure that these bytes are within the attachment, which the reference borrows and which
         // stays mapped, readable and writable, while it lives; the start is aligned; `Shareable` types are valid

@@ -31,8 +31,17 @@ fn exists(_: u32) -> bool {
 }
 
 /// Whether the lock lies in a segment whose holders all have this process's thread ids.
+///
+/// To be asked after the word was read: an owner that lives and held the segment before it wrote its id is among the
+/// holders. (Not told apart is a child that was forked into a pid namespace of its own and goes on with what its
+/// parent attached: it holds what its parent opened.)
+#[cfg(not(commons_model))]
 fn is_ours(word: &Word) -> bool {
-    let _ = word;
-    // Until objects are registered with their segments.
+    let registered = crate::segment::registry::find(word);
+    registered.is_some_and(|registered| registered.all_holders_in_my_pid_namespace() == Some(true))
+}
+
+#[cfg(commons_model)]
+fn is_ours(_: &Word) -> bool {
     false
 }

@@ -4,6 +4,8 @@
 //! here translate between Rust and one system call (or a few that belong together) and report the
 //! system's own error code; what the code means for a segment is decided above.
 
+pub(crate) mod table;
+
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
 #[cfg(any(target_os = "linux", target_os = "android"))]

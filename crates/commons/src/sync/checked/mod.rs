@@ -9,6 +9,7 @@ mod event;
 mod mutex;
 mod once;
 mod rwlock;
+mod semaphore;
 mod seqlock;
 
 #[cfg(commons_shuttle)]

@@ -4,6 +4,9 @@
 //! Under shuttle a thread that was made [`mortal`] may end at any step: before any access to a word, and between any
 //! two changes of its list. Then the kernel's walk is done, as the real one does it, and the thread never goes on.
 //! [`Fate::Stops`] leaves out the walk: the process is stopped, not dead.
+//!
+//! Each thread is a process, too: it has a [`Seat`], unless it is [`homeless`], and the seat is free when it has died.
+//! Nothing times out, but for this: whoever sleeps with a limit is woken, as one whose time is over, after each death.
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
@@ -154,6 +157,8 @@ checker::thread_local! {
     static CURRENT: Cell<*const Record> = Cell::new(Record::none());
     static ID: Cell<u32> = Cell::new(0);
     static MORTAL: Cell<Option<(Fate, u32)>> = Cell::new(None);
+    /// How many deaths there had been when the thread's time was over last.
+    static LOOKED: Cell<u32> = Cell::new(0);
 }
 
 /// Whether the thread is only being cleared away, at the end of an execution or after a failure: then destructors run
@@ -169,6 +174,9 @@ static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1)
 pub(crate) fn begin() {
     NEXT.store(1, StdOrdering::Relaxed);
     sleepers().clear();
+    dead().clear();
+    STOPS.store(0, StdOrdering::Relaxed);
+    HOMELESS.store(false, StdOrdering::Relaxed);
 }
 
 pub(crate) fn current() -> *const Record {
@@ -205,6 +213,9 @@ type Sleepers = HashMap<usize, VecDeque<Arc<Sleeper>>>;
 struct Sleeper {
     thread: checker::thread::Thread,
     woken: AtomicBool,
+    /// Whether it sleeps with a limit.
+    limited: bool,
+    timed_out: AtomicBool,
 }
 
 fn sleepers() -> std::sync::MutexGuard<'static, Sleepers> {
@@ -213,29 +224,43 @@ fn sleepers() -> std::sync::MutexGuard<'static, Sleepers> {
     SLEEPERS.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-pub(crate) fn wait(word: &AtomicU32, value: u32, _: Option<Duration>) -> Waited {
+pub(crate) fn wait(word: &AtomicU32, value: u32, most: Option<Duration>) -> Waited {
     if is_over() {
         return Waited::Over;
     }
+    let limited = most.is_some();
     // The kernel looks at the newest value, and puts the thread among the sleepers in the same step.
     if word.fetch_or(0, Ordering::SeqCst) != value {
         return Waited::Over;
     }
-    let sleeper = Arc::new(Sleeper { thread: checker::thread::current(), woken: AtomicBool::new(false) });
+    if limited && is_late() {
+        return Waited::TimedOut;
+    }
+    let sleeper = Arc::new(Sleeper {
+        thread: checker::thread::current(),
+        woken: AtomicBool::new(false),
+        limited,
+        timed_out: AtomicBool::new(false),
+    });
     sleepers().entry(std::ptr::from_ref(word).addr()).or_default().push_back(sleeper.clone());
     while !sleeper.woken.load(StdOrdering::Relaxed) {
         step();
         checker::thread::park();
     }
     step();
-    Waited::Over
+    if sleeper.timed_out.load(StdOrdering::Relaxed) && is_late() { Waited::TimedOut } else { Waited::Over }
 }
 
 pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], _: Option<Duration>, _: Duration) -> Waited {
     if is_over() {
         return Waited::Over;
     }
-    let sleeper = Arc::new(Sleeper { thread: checker::thread::current(), woken: AtomicBool::new(false) });
+    let sleeper = Arc::new(Sleeper {
+        thread: checker::thread::current(),
+        woken: AtomicBool::new(false),
+        limited: false,
+        timed_out: AtomicBool::new(false),
+    });
     // The kernel looks at one word after the other, and puts the thread among its sleepers in the same step.
     let asleep = words.iter().all(|(word, value)| {
         let same = word.fetch_or(0, Ordering::SeqCst) == *value;
@@ -255,6 +280,122 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], _: Option<Duration>, _: Dura
     }
     Waited::Over
 }
+
+/// Whether somebody died since the thread's time was over last.
+fn is_late() -> bool {
+    let deaths = dead().len() as u32;
+    LOOKED.with(|looked| looked.replace(deaths)) != deaths
+}
+
+/// The ids of the threads that died.
+fn dead() -> std::sync::MutexGuard<'static, Vec<u32>> {
+    static DEAD: StdMutex<Vec<u32>> = StdMutex::new(Vec::new());
+    // As for the sleepers.
+    DEAD.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// How many threads have died.
+#[cfg(commons_shuttle)]
+pub(crate) fn deaths() -> u32 {
+    dead().len() as u32
+}
+
+/// Whether the thread of this id has died.
+#[cfg(commons_shuttle)]
+pub(crate) fn is_dead(id: u32) -> bool {
+    dead().contains(&id)
+}
+
+/// How many threads have been stopped.
+#[cfg(commons_shuttle)]
+pub(crate) fn stops() -> u32 {
+    STOPS.load(StdOrdering::Relaxed)
+}
+
+static STOPS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+
+/// A dead thread's seat is free, and the time of all who sleep with a limit is over.
+#[cfg(commons_shuttle)]
+fn bury() {
+    dead().push(thread_id());
+    let mut late = Vec::new();
+    for queue in sleepers().values_mut() {
+        let (over, on) = queue.drain(..).partition(|sleeper: &Arc<Sleeper>| sleeper.limited);
+        late.extend::<VecDeque<_>>(over);
+        *queue = on;
+    }
+    for sleeper in late {
+        sleeper.timed_out.store(true, StdOrdering::Relaxed);
+        sleeper.woken.store(true, StdOrdering::Relaxed);
+        sleeper.thread.unpark();
+    }
+}
+
+static HOMELESS: AtomicBool = AtomicBool::new(false);
+
+/// No object lies in a segment, for the rest of this execution.
+pub(crate) fn homeless() {
+    HOMELESS.store(true, StdOrdering::Relaxed);
+}
+
+/// The segment that an object lies in.
+#[derive(Clone, Copy)]
+pub(crate) struct Home<'o>(std::marker::PhantomData<&'o ()>);
+
+/// What is free when the thread is no more.
+#[derive(Debug)]
+pub(crate) struct Seat(u32);
+
+pub(crate) fn home<T: ?Sized>(_: &T) -> Option<Home<'_>> {
+    (!HOMELESS.load(StdOrdering::Relaxed)).then_some(Home(std::marker::PhantomData))
+}
+
+impl<'o> Home<'o> {
+    pub(crate) fn seat(&self) -> Option<&'o Seat> {
+        // Leaked: a few bytes each time.
+        Some(Box::leak(Box::new(Seat(thread_id()))))
+    }
+
+    pub(crate) fn look(&self) -> Option<Look> {
+        Some(Look)
+    }
+}
+
+impl Seat {
+    pub(crate) fn number(&self) -> u64 {
+        self.0.into()
+    }
+
+    pub(crate) fn is_mine(&self) -> bool {
+        self.0 == thread_id()
+    }
+}
+
+pub(crate) struct Look;
+
+impl Look {
+    pub(crate) fn alive(&self, number: u64) -> Option<bool> {
+        step();
+        Some(!dead().iter().any(|dead| u64::from(*dead) == number))
+    }
+}
+
+/// Loom takes sequentially consistent accesses for acquire and release only; its fences are what they should be.
+pub(crate) fn in_order() {
+    #[cfg(commons_loom)]
+    fence(Ordering::SeqCst);
+}
+
+pub(crate) fn pause(_: Duration) {
+    checker::thread::yield_now();
+}
+
+/// Always the same, so that threads meet.
+pub(crate) fn hint() -> usize {
+    0
+}
+
+pub(crate) fn set_hint(_: usize) {}
 
 pub(crate) fn wake(word: &AtomicU32, most: u32) -> u32 {
     if is_over() {
@@ -337,8 +478,9 @@ pub(crate) fn step() {
         return;
     }
     immortal();
-    if fate == Fate::Dies {
-        end();
+    match fate {
+        Fate::Dies => end(),
+        Fate::Stops => drop(STOPS.fetch_add(1, StdOrdering::Relaxed)),
     }
     loop {
         shuttle::thread::park();
@@ -351,6 +493,13 @@ fn end() {
     // SAFETY: records are never freed.
     let record = unsafe { &*current() };
     forget_sleeper();
+    // The locks before the slot, as a process ends.
+    walk(record);
+    bury();
+}
+
+#[cfg(commons_shuttle)]
+fn walk(record: &Record) {
     let Some(list) = record.as_the_kernel_sees_it() else { return };
     for (node, pending) in list {
         let word = node.wrapping_add_signed(crate::sync::word::Word::OFFSET);

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use crate::sync::thread::Record;
 use crate::sys::{self, robust};
 
+pub(crate) use crate::segment::registry::{Registered as Home, Seat, find as home};
 pub(crate) use crate::sys::futex::{Change, Waited};
 pub(crate) use crate::sys::robust::Head;
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 
 thread_local! {
     static CURRENT: Cell<*const Record> = const { Cell::new(Record::none()) };
+    static HINT: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
 /// The calling thread's record; [`Record::none`] before its first lock.
@@ -81,3 +83,23 @@ pub(crate) fn now() -> Instant {
 /// A step at which a modelled thread may die; none here.
 #[inline(always)]
 pub(crate) fn step() {}
+
+/// What orders a change and a look behind it, both sequentially consistent: nothing more. See the model's.
+#[inline(always)]
+pub(crate) fn in_order() {}
+
+/// Lets so much time pass.
+pub(crate) fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// A number that the calling thread keeps; `usize::MAX` at first.
+#[inline]
+pub(crate) fn hint() -> usize {
+    HINT.get()
+}
+
+#[inline]
+pub(crate) fn set_hint(hint: usize) {
+    HINT.set(hint);
+}

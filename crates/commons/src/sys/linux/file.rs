@@ -122,6 +122,13 @@ pub(crate) fn reopen(fd: BorrowedFd<'_>, access: Access) -> Result<OwnedFd> {
     rustix::fs::openat(CWD, path, access.flags() | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
 }
 
+/// A new description of the file that is mapped at exactly these addresses, whoever may have renamed or removed it.
+/// Needs `/proc`, and the right to look into processes in this way (`CAP_CHECKPOINT_RESTORE` or `CAP_SYS_ADMIN`).
+pub(crate) fn reopen_mapped(start: usize, len: usize, access: Access) -> Result<OwnedFd> {
+    let path = format!("/proc/self/map_files/{start:x}-{:x}", start.saturating_add(len));
+    rustix::fs::openat(CWD, path, access.flags() | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
+}
+
 /// A new regular file in `directory` that has no name yet. `mode` may still be narrowed by the umask.
 ///
 /// `EOPNOTSUPP` (or `EISDIR`, from old kernels) where the filesystem has no such files.

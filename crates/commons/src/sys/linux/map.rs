@@ -122,6 +122,21 @@ pub(crate) fn anchor(address: NonNull<u8>, page: usize) -> Result<NonNull<u8>> {
     NonNull::new(twin.cast()).ok_or(Errno::INVAL)
 }
 
+/// A mapping of a file's first page that nothing can be read or written through, and that a forked child does not
+/// get: it keeps what the file description keeps, for this process alone.
+pub(crate) fn pin(fd: BorrowedFd<'_>, page: usize) -> Result<NonNull<u8>> {
+    let flags = MapFlags::SHARED | MapFlags::NORESERVE;
+    // SAFETY: without `FIXED` the kernel overlays no mapping.
+    let pin = unsafe { rustix::mm::mmap(ptr::null_mut(), page, ProtFlags::empty(), flags, fd, 0)? };
+    let pin = NonNull::new(pin.cast()).ok_or(Errno::INVAL)?;
+    if let Err(error) = advise(pin, page, Advice::LinuxDontFork) {
+        // SAFETY: made just now, and nobody knows of it.
+        unsafe { unmap(pin, page)? };
+        return Err(error);
+    }
+    Ok(pin)
+}
+
 /// Brings every page into memory and into the page table now; `EFAULT` where there is no room for one.
 /// `EINVAL` from kernels before 5.14.
 pub(crate) fn populate(address: NonNull<u8>, len: usize, writable: bool) -> Result<()> {

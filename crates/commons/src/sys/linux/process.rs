@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU32, AtomicU64,
-    Ordering::{Relaxed, SeqCst},
+    Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
 };
 
 /// How often a fork began or ended, in this process and those that it was forked from.
@@ -30,20 +30,70 @@ extern "C" fn in_child() {
     UNDER_WAY.store(0, SeqCst);
     PID.store(0, Relaxed);
     NAMESPACE.store(0, Relaxed);
-    let more = MORE_IN_CHILD.load(Relaxed);
-    if !more.is_null() {
-        // SAFETY: only `in_child_too` stores something here, and that is such a function.
-        unsafe { std::mem::transmute::<*mut (), extern "C" fn()>(more)() };
+    for function in &MORE_IN_CHILD {
+        let function = function.load(Relaxed);
+        if !function.is_null() {
+            // SAFETY: only `in_child_too` stores something here, and that is such a function.
+            unsafe { std::mem::transmute::<*mut (), extern "C" fn()>(function)() };
+        }
     }
 }
 
-/// What else a forked child does; a function, or null.
-static MORE_IN_CHILD: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
+/// What else a forked child does; functions, or null.
+static MORE_IN_CHILD: [AtomicPtr<()>; 2] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 2];
 
-/// Has forked children call this, too. There is one such function; it may only do what a signal handler may.
+/// Has forked children call this, too. There are two such functions at most; they may only do what a signal handler
+/// may.
 pub(crate) fn in_child_too(function: extern "C" fn()) {
     forks(); // so that the handlers are registered
-    MORE_IN_CHILD.store(function as *mut (), Relaxed);
+    let function = function as *mut ();
+    for place in &MORE_IN_CHILD {
+        match place.compare_exchange(std::ptr::null_mut(), function, Relaxed, Relaxed) {
+            Err(there) if there != function => {}
+            _ => return,
+        }
+    }
+}
+
+/// A word that a forked child finds zero; null until it is asked for.
+static WIPED: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
+/// The newest image's number, in this process or those that it was forked from.
+static NEWEST: AtomicU64 = AtomicU64::new(0);
+
+/// A number that tells this process from all that it was forked from, by `_Fork` too. Costs two loads.
+#[inline]
+pub(crate) fn image() -> u64 {
+    // SAFETY: a non-null pointer is to a word that is never freed.
+    let known = unsafe { WIPED.load(Acquire).as_ref() }.map_or(0, |word| word.load(Relaxed));
+    if known == 0 { number_image() } else { known }
+}
+
+#[cold]
+fn number_image() -> u64 {
+    if WIPED.load(Acquire).is_null() {
+        /// Serves where no memory is to be had, or none that the kernel wipes.
+        static SPARE: AtomicU64 = AtomicU64::new(0);
+        extern "C" fn wipe() {
+            SPARE.store(0, Relaxed);
+        }
+        let word = match super::map::zeroed_in_children(size_of::<AtomicU64>()) {
+            Ok((memory, true)) => memory.cast().as_ptr(),
+            // What was mapped in vain stays; it is once.
+            _ => {
+                in_child_too(wipe);
+                (&raw const SPARE).cast_mut()
+            }
+        };
+        // Of two threads that do this at once, one has made a page in vain.
+        let _ = WIPED.compare_exchange(std::ptr::null_mut(), word, AcqRel, Acquire);
+    }
+    // SAFETY: not null any more, and never freed.
+    let word = unsafe { &*WIPED.load(Acquire) };
+    let number = NEWEST.fetch_add(1, Relaxed) + 1;
+    match word.compare_exchange(0, number, Relaxed, Relaxed) {
+        Ok(_) => number,
+        Err(known) => known,
+    }
 }
 
 /// Whether the handlers are registered.

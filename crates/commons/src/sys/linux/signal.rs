@@ -5,14 +5,8 @@
 //! page of zeros there, and lets the instruction run again. All other faults go on to whoever
 //! handled the signal before.
 //!
-//! # The table
-//!
-//! A list of blocks of entries that only ever grows, read by the handler without locks, and changed without
-//! locks too: a mutex that another thread holds during a fork would stay locked in the child. An entry's
-//! `version` is odd while it changes; the handler takes an entry only if the version was even and the
-//! same before and after it read the range. An entry that a thread's own access relies on cannot change
-//! meanwhile, since its owner borrows the attachment: what the handler may meet half-written are other
-//! threads' entries, and those it skips.
+//! The ranges are in a [table](super::super::table). A row that a thread's own access relies on cannot change
+//! meanwhile, since its owner borrows the attachment.
 
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
@@ -20,21 +14,15 @@ use std::ptr::{self, NonNull, null_mut};
 use std::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
-    fence,
 };
 
+use super::super::table::{Blank, Row, Table};
 use super::super::{Errno, Result};
 use super::map;
 
-const ENTRIES: usize = 64;
-
-struct Entry {
-    /// Whether somebody has it.
-    taken: AtomicBool,
-    version: AtomicUsize,
-    start: AtomicUsize,
-    len: AtomicUsize,
-    /// Bytes in a page of this mapping; 0 if there is none.
+/// What is known of a range.
+struct Watched {
+    /// Bytes in a page of this mapping.
     page: AtomicUsize,
     faulted: AtomicBool,
     /// How many faults were caught.
@@ -43,73 +31,31 @@ struct Entry {
     anchor: AtomicUsize,
 }
 
-impl Entry {
-    const fn new() -> Entry {
-        Entry {
-            taken: AtomicBool::new(false),
-            version: AtomicUsize::new(0),
-            start: AtomicUsize::new(0),
-            len: AtomicUsize::new(0),
-            page: AtomicUsize::new(0),
-            faulted: AtomicBool::new(false),
-            faults: AtomicUsize::new(0),
-            anchor: AtomicUsize::new(0),
-        }
-    }
+impl Blank for Watched {
+    const BLANK: Watched = Watched {
+        page: AtomicUsize::new(0),
+        faulted: AtomicBool::new(false),
+        faults: AtomicUsize::new(0),
+        anchor: AtomicUsize::new(0),
+    };
 }
 
-struct Block {
-    entries: [Entry; ENTRIES],
-    next: AtomicPtr<Block>,
-}
+type Entry = Row<Watched>;
 
-impl Block {
-    const fn new() -> Block {
-        Block { entries: [const { Entry::new() }; ENTRIES], next: AtomicPtr::new(null_mut()) }
-    }
-
-    /// The block behind this one.
-    fn next(&self) -> Option<&'static Block> {
-        // SAFETY: a non-null `next` points to a leaked block.
-        unsafe { self.next.load(Acquire).as_ref() }
-    }
-
-    /// The block behind this one, made if there is none.
-    fn next_or_new(&self) -> &'static Block {
-        if let Some(next) = self.next() {
-            return next;
-        }
-        let new = Box::into_raw(Box::new(Block::new()));
-        match self.next.compare_exchange(null_mut(), new, AcqRel, Acquire) {
-            // SAFETY: leaked just now.
-            Ok(_) => unsafe { &*new },
-            Err(others) => {
-                // SAFETY: made above, and shown to nobody.
-                drop(unsafe { Box::from_raw(new) });
-                // SAFETY: a non-null `next` points to a leaked block.
-                unsafe { &*others }
-            }
-        }
-    }
-}
-
-static FIRST: Block = Block::new();
-
-/// Where the search for a free entry begins: the block in which one was found last.
-static HINT: AtomicPtr<Block> = AtomicPtr::new(null_mut());
+static TABLE: Table<Watched> = Table::new();
 
 /// A registered range; no longer registered once dropped.
 pub(crate) struct Guarded(&'static Entry);
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        let page = self.0.page.load(Relaxed);
+        let page = self.0.of.page.load(Relaxed);
         write(self.0, 0, 0, 0);
-        if let Some(anchor) = NonNull::new(ptr::without_provenance_mut(self.0.anchor.swap(0, Relaxed))) {
+        if let Some(anchor) = NonNull::new(ptr::without_provenance_mut(self.0.of.anchor.swap(0, Relaxed))) {
             // SAFETY: made by `guard` with that length, and nothing refers to it.
             let _ = unsafe { map::unmap(anchor, page) };
         }
-        self.0.taken.store(false, Release);
+        self.0.release();
     }
 }
 
@@ -132,7 +78,7 @@ impl GuardCell {
     #[inline]
     pub(crate) fn state(&self) -> Option<bool> {
         // SAFETY: a non-null pointer is to an entry, which lives for ever.
-        unsafe { self.0.load(Acquire).as_ref() }.map(|entry| entry.faulted.load(Relaxed))
+        unsafe { self.0.load(Acquire).as_ref() }.map(|entry| entry.of.faulted.load(Relaxed))
     }
 
     pub(crate) fn take(&mut self) -> Option<Guarded> {
@@ -145,68 +91,35 @@ impl GuardCell {
 /// Registers `start .. start + len`, mapped in pages of `page` bytes.
 pub(crate) fn guard(start: usize, len: usize, page: usize) -> Result<Guarded> {
     install()?;
-    // SAFETY: a non-null hint points to a block, and blocks live for ever.
-    let hint = unsafe { HINT.load(Acquire).as_ref() }.unwrap_or(&FIRST);
-    // From the hint to the end, then from the beginning; then what was added at the end meanwhile.
-    let mut block = hint;
-    let mut wrapped = false;
-    loop {
-        if let Some(entry) =
-            block.entries.iter().find(|entry| !entry.taken.load(Relaxed) && !entry.taken.swap(true, Acquire))
-        {
-            HINT.store(ptr::from_ref(block).cast_mut(), Release);
-            write(entry, start, len, page);
-            let guarded = Guarded(entry);
-            let first = NonNull::new(ptr::without_provenance_mut(start)).ok_or(Errno::INVAL)?;
-            let anchor = map::anchor(first, page)?;
-            entry.anchor.store(anchor.addr().get(), Relaxed);
-            return Ok(guarded);
-        }
-        block = match block.next() {
-            Some(next) => next,
-            None if wrapped || ptr::eq(hint, &FIRST) => block.next_or_new(),
-            None => {
-                wrapped = true;
-                &FIRST
-            }
-        };
-    }
+    let entry = TABLE.claim();
+    write(entry, start, len, page);
+    let guarded = Guarded(entry);
+    let first = NonNull::new(ptr::without_provenance_mut(start)).ok_or(Errno::INVAL)?;
+    let anchor = map::anchor(first, page)?;
+    entry.of.anchor.store(anchor.addr().get(), Relaxed);
+    Ok(guarded)
 }
 
 fn write(entry: &Entry, start: usize, len: usize, page: usize) {
-    let version = entry.version.load(Relaxed);
-    entry.version.store(version.wrapping_add(1), Relaxed);
-    fence(Release);
-    entry.start.store(start, Relaxed);
-    entry.len.store(len, Relaxed);
-    entry.page.store(page, Relaxed);
-    entry.faulted.store(false, Relaxed);
-    entry.faults.store(0, Relaxed);
-    entry.version.store(version.wrapping_add(2), Release);
+    entry.write(start, len, |of| {
+        of.page.store(page, Relaxed);
+        of.faulted.store(false, Relaxed);
+        of.faults.store(0, Relaxed);
+    });
 }
 
 /// Marks all entries whose range holds `address`; the addresses that are to be replaced, if there are any.
 fn mark(address: usize) -> Option<Range<usize>> {
     let mut found = None;
-    let mut block = Some(&FIRST);
-    while let Some(now) = block {
-        for entry in &now.entries {
-            let version = entry.version.load(Acquire);
-            let (start, len, page) =
-                (entry.start.load(Relaxed), entry.len.load(Relaxed), entry.page.load(Relaxed));
-            fence(Acquire);
-            let steady = version % 2 == 0 && entry.version.load(Relaxed) == version;
-            if steady && page != 0 && address.wrapping_sub(start) < len {
-                // Before the zeros come, so that whoever reads those can already see that they are not the
-                // segment's.
-                entry.faulted.store(true, Release);
-                let from = address & !(page - 1);
-                // Each page that is replaced alone splits the mapping, of which there are only so many.
-                let many = entry.faults.fetch_add(1, Relaxed) >= SINGLE;
-                found = Some(from..if many { start + len } else { from + page });
-            }
-        }
-        block = now.next();
+    for entry in TABLE.rows() {
+        let Some((start, len, page)) = entry.covering(address, |of| of.page.load(Relaxed)) else { continue };
+        // Before the zeros come, so that whoever reads those can already see that they are not the
+        // segment's.
+        entry.of.faulted.store(true, Release);
+        let from = address & !(page - 1);
+        // Each page that is replaced alone splits the mapping, of which there are only so many.
+        let many = entry.of.faults.fetch_add(1, Relaxed) >= SINGLE;
+        found = Some(from..if many { start + len } else { from + page });
     }
     found
 }
