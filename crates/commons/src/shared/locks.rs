@@ -33,3 +33,4 @@ macro_rules! lock {
 }
 
 lock!(Mutex<T: Shareable> { data: T });
+lock!(RwLock<T: Shareable> { data: T });

@@ -388,6 +388,21 @@ impl Word {
         }
     }
 
+    /// Takes it from a thread, as the kernel does when that ends, and wakes all who sleep on it; not if it is another's
+    /// by now.
+    pub(crate) fn take_from(&self, thread: u32) {
+        let mut seen = self.word.load(Relaxed);
+        while seen & OWNER == thread {
+            match self.word.compare_exchange_weak(seen, OWNER_DIED | WAITERS, Relaxed, Relaxed) {
+                Ok(_) => {
+                    primitive::wake(&self.word, u32::MAX);
+                    return;
+                }
+                Err(now) => seen = now,
+            }
+        }
+    }
+
     /// Makes the word of an owner that is no more say so, if it still names it.
     pub(super) fn bury(&self, seen: u32) {
         let dead = OWNER_DIED | WAITERS;
