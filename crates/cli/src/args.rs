@@ -305,9 +305,27 @@ pub(crate) struct Worker {
     pub(crate) number: u64,
     /// The process that started it, which it does not outlive
     pub(crate) parent: u32,
-    /// Stop in the middle of the first chunk, and wait to be killed
-    #[arg(long)]
-    pub(crate) stop: bool,
+    /// Where to stop, and wait to be killed
+    #[arg(long, value_enum)]
+    pub(crate) stop: Option<Stop>,
+}
+
+/// Where a worker of the demo stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Stop {
+    /// In the middle of its first chunk
+    InChunk,
+    /// With the lock of the totals, and its addition half made
+    WithLock,
+}
+
+impl Stop {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Stop::InChunk => "in-chunk",
+            Stop::WithLock => "with-lock",
+        }
+    }
 }
 
 /// Parses `4096`, `64K`, `1.5M`, `1G`, all in binary units.
