@@ -171,6 +171,10 @@ impl Lock {
 
     /// All about it, but for its path.
     pub(crate) fn sentence(&self, output: &Output) -> String {
+        if self.state() == State::Unknown {
+            let bytes = format!("{} bytes of a kind that is not known here", self.place.size);
+            return format!("{}, {}", self.place.kind, output.styled(QUIET, bytes));
+        }
         let parts: Vec<String> = self
             .rows()
             .into_iter()

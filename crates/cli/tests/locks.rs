@@ -47,7 +47,10 @@ impl Holder {
     }
 
     fn start_unready(place: &Place, what: &str) -> Holder {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        Holder::start_by(Command::new(std::env::current_exe().unwrap()), place, what)
+    }
+
+    fn start_by(mut command: Command, place: &Place, what: &str) -> Holder {
         command.args(["--exact", "holds_what_it_is_told_to", "--nocapture", "--test-threads=1"]);
         command.env("COMMONS_TEST_HOLDS", what).env("COMMONS_TEST_PLACE", place.directory());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -330,6 +333,32 @@ fn waiters_wake_when_an_abandoned_lock_is_freed() {
 }
 
 #[test]
+fn threads_of_another_pid_namespace_are_not_taken_for_ones_of_this() {
+    let unshare = ["--pid", "--fork", "--kill-child"];
+    if !Command::new("unshare").args(unshare).arg("true").status().is_ok_and(|status| status.success()) {
+        eprintln!("skipped: this user may not make a pid namespace");
+        return;
+    }
+    let place = Place::new();
+    drop(board(&place));
+    let mut command = Command::new("unshare");
+    command.args(unshare).arg(std::env::current_exe().unwrap());
+    let mut holder = Holder::start_by(command, &place, "totals");
+    holder.wait_for("ready");
+    let lock = locks(&place).remove(0);
+    assert_eq!((&lock["state"], &lock["pid"], &lock["command"]), (&"held".into(), &().into(), &().into()));
+    assert!(lock["thread"].as_u64().unwrap() < 10, "{lock}");
+    let text = place.get(&["info", "board"]);
+    assert!(text.contains("of a process that cannot be seen from here"), "{text}");
+    let text = place.fail(1, &["unlock", "board", "totals"]);
+    assert!(text.contains("pid namespace"), "{text}");
+    assert_eq!(locks(&place).len(), 1);
+    assert!(place.run(&["unlock", "board", "totals", "--force"]).status.success());
+    assert_eq!(locks(&place)[0]["state"], "owner-died");
+    holder.end();
+}
+
+#[test]
 fn what_cannot_be_unlocked_is_said() {
     let place = Place::new();
     let board = board(&place);
@@ -350,6 +379,22 @@ fn what_cannot_be_unlocked_is_said() {
     let text = place.fail(1, &["unlock", "board", "totals"]);
     assert!(text.contains("wrote over"), "{text}");
     assert!(place.get(&["info", "board"]).contains("somebody wrote over this"));
+}
+
+#[test]
+fn a_lock_of_an_unknown_kind_is_bytes() {
+    let place = Place::new();
+    drop(board(&place));
+    let mut bytes = std::fs::read(place.path("board")).unwrap();
+    let kind = b"totals Mutex<";
+    let at = bytes.windows(kind.len()).position(|window| window == kind).unwrap();
+    bytes[at..][..kind.len()].copy_from_slice(b"totals Novel<");
+    std::fs::write(place.path("board"), bytes).unwrap();
+    let text = place.get(&["info", "board"]);
+    assert!(text.contains("Novel, 72 bytes of a kind that is not known here"), "{text}");
+    let all = parsed(&place.get(&["locks", "--all", "--json"]));
+    assert_eq!((&all[0]["kind"], &all[0]["state"]), (&"Novel".into(), &"unknown".into()));
+    assert_eq!(locks(&place).len(), 0);
 }
 
 #[test]

@@ -9,6 +9,21 @@ use crate::segment::Entry;
 use crate::sync::LockReport;
 
 /// A typed segment that is open for looking.
+///
+/// ```
+/// use commons::{Namespace, Shared, shared::Inspection, sync::{LockState, Mutex}};
+///
+/// # let name = &format!("doc-inspection-{}", std::process::id());
+/// let jobs = Shared::<Mutex<u64>>::create(name)?;
+/// let guard = jobs.lock().unwrap();
+/// let inspection = Inspection::open(&Namespace::from_env()?.entry(name)?)?.unwrap();
+/// for lock in inspection.description().locks() {
+///     let report = inspection.lock(&lock).unwrap();
+///     assert!(matches!(report.state, LockState::Held { waiters: false, .. }));
+/// }
+/// # drop(guard);
+/// # Ok::<(), commons::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Inspection {
     fd: OwnedFd,

@@ -26,7 +26,26 @@ pub struct Released {
 /// Frees what threads left behind that are no more: whoever locks it next is told that its owner died. An unrecoverable
 /// lock is reset. What a thread has that exists stays as it is.
 ///
-/// The attachment is of the whole segment. `None` for a lock whose kind is not known here.
+/// The attachment is of the whole segment. `None` for a lock whose kind is not known here. Blocks nobody, and wakes who
+/// waits for the lock.
+///
+/// ```
+/// use commons::{Shared, shared, sync::{LockState, Mutex}};
+///
+/// # let name = format!("doc-release-{}", std::process::id());
+/// let jobs = Shared::<Mutex<u64>>::create(name)?;
+/// # /*
+/// // … whose owner died, and whoever was told did not mend the data …
+/// # */ std::thread::scope(|scope| scope.spawn(|| std::mem::forget(jobs.lock().unwrap())).join()).unwrap();
+/// # drop(jobs.lock()); // told, and not mended
+/// assert_eq!(jobs.state(), LockState::Unrecoverable);
+/// let description = shared::describe(jobs.attachment()).unwrap();
+/// for lock in description.locks() {
+///     shared::release_abandoned(jobs.attachment(), &lock)?;
+/// }
+/// let jobs = jobs.lock_or_recover(|jobs| *jobs = 0)?;
+/// # Ok::<(), commons::Error>(())
+/// ```
 ///
 /// # Errors
 ///
