@@ -178,7 +178,7 @@ impl Word {
     /// The same, as an address that [`of_node`](Word::of_node) takes.
     #[inline]
     pub(super) fn exposed_node(&self) -> usize {
-        ptr::from_ref(self).expose_provenance().wrapping_sub_signed(Word::OFFSET)
+        ptr::from_ref(self).expose_provenance().wrapping_add_signed(-Word::OFFSET)
     }
 
     /// The lock with this node.
