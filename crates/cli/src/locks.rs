@@ -45,11 +45,11 @@ fn find(namespace: &Namespace, free_too: bool) -> Outcome<(Vec<Found>, usize)> {
             Ok(Some(inspection)) => inspection,
             // Gone by now, or another thing.
             Ok(None) | Err(Error::NotFound(_) | Error::NotASegment { .. }) => continue,
-            Err(Error::PermissionDenied { .. }) => {
+            // Mostly other users'. One that cannot be read hides no others.
+            Err(_) => {
                 hidden += 1;
                 continue;
             }
-            Err(error) => return Err(error.into()),
         };
         // Looked for once a lock is held, which is seldom.
         let mut foreign = None;
@@ -112,7 +112,7 @@ fn total(output: &mut Output, found: &[Found], hidden: usize, free_too: bool) ->
     let mut line = output.styled(QUIET, line).into_owned();
     if hidden > 0 {
         let segments = if hidden == 1 { "1 segment".to_owned() } else { format!("{hidden} segments") };
-        line += &output.styled(QUIET, format!("; {segments} may not be looked into"));
+        line += &output.styled(QUIET, format!("; {segments} could not be looked into"));
     }
     let left = found.iter().filter(|found| found.lock.state().is_left_behind()).count();
     if left > 0 {

@@ -256,6 +256,9 @@ fn what_a_killed_owner_left_shows_and_an_unrecoverable_lock_is_freed() {
     Holder::start(&place, "totals").kill();
     assert_eq!(locks(&place)[0]["state"], "owner-died");
     assert!(place.get(&["unlock", "board", "totals"]).contains("is free already"));
+    let coloured = place.command(&["locks"]).env("CLICOLOR_FORCE", "1").output().unwrap();
+    let coloured = String::from_utf8(coloured.stdout).unwrap();
+    assert!(coloured.contains("\x1b[1m\x1b[31mowner-died\x1b[0m"), "{coloured:?}");
     leave_unmended(&board);
     assert_eq!(locks(&place)[0]["state"], "unrecoverable");
     assert!(board.totals.lock().is_err_and(|error| error.failed().is_ok()));
