@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) namespace: Option<PathBuf>,
 
-    /// Let write, grow and hold take a segment of another user
+    /// Let write, grow, hold and unlock take a segment of another user
     #[arg(long, global = true)]
     pub(crate) any_owner: bool,
 
@@ -41,7 +41,7 @@ pub(crate) enum Command {
     ///
     /// With --namespace, only what is in that namespace; --kind asks for more.
     Ls(List),
-    /// Show all about one segment, and who holds it
+    /// Show all about one segment: who holds it, its layout, who has its locks
     Info(Info),
     /// Delete segments
     ///
@@ -81,6 +81,14 @@ pub(crate) enum Command {
     ///
     /// Everything is checked before anything is changed. A new segment stays until it is deleted.
     Load(Load),
+    /// List the locks that threads have, and those that dead owners left behind
+    ///
+    /// The first thing to ask when a system hangs. Looks at the objects with a type in the namespace; takes no lock.
+    Locks(Locks),
+    /// Free a lock that its owner left behind
+    ///
+    /// Whoever locks it next is told that its owner died. A lock whose owner lives is refused.
+    Unlock(Unlock),
     /// Keep a segment while a program runs, and end with its exit code
     ///
     /// With --size, makes the segment if it is not there; then it goes with its last holder.
@@ -245,6 +253,27 @@ pub(crate) struct Load {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Locks {
+    /// The free ones too
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// One array of objects, for scripts
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Unlock {
+    /// The segment's name; its path in the namespace will do as well
+    pub(crate) name: OsString,
+    /// The way to the lock in the object, as 'commons locks' shows it; . is the object itself
+    pub(crate) lock: String,
+    /// Even if its owner lives, who goes on as if it still had it: the data may be half changed, and changed by two
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct Hold {
     /// The segment's name; its path in the namespace will do as well
     pub(crate) name: OsString,
@@ -276,9 +305,27 @@ pub(crate) struct Worker {
     pub(crate) number: u64,
     /// The process that started it, which it does not outlive
     pub(crate) parent: u32,
-    /// Stop in the middle of the first chunk, and wait to be killed
-    #[arg(long)]
-    pub(crate) stop: bool,
+    /// Where to stop, and wait to be killed
+    #[arg(long, value_enum)]
+    pub(crate) stop: Option<Stop>,
+}
+
+/// Where a worker of the demo stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Stop {
+    /// In the middle of its first chunk
+    InChunk,
+    /// With the lock of the totals, and its addition half made
+    WithLock,
+}
+
+impl Stop {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Stop::InChunk => "in-chunk",
+            Stop::WithLock => "with-lock",
+        }
+    }
 }
 
 /// Parses `4096`, `64K`, `1.5M`, `1G`, all in binary units.
@@ -328,6 +375,7 @@ impl Arguments {
             | Command::Dump(Range { name, .. })
             | Command::Save(Save { name, .. })
             | Command::Load(Load { name: Some(name), .. })
+            | Command::Unlock(Unlock { name, .. })
             | Command::Hold(Hold { name, .. }) => shorten(name),
             Command::Rm { names } => names.iter_mut().for_each(shorten),
             Command::Watch(Watch { name, .. }) => name.iter_mut().for_each(shorten),

@@ -1,16 +1,19 @@
-//! `info`: all about one segment, and who holds it.
+//! `info`: all about one segment: who holds it, and if it has an object with a type, what that is and who has its locks.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use commons::shared::{Description, Inspection};
 use commons::sysv::SystemV;
 use commons::{Entry, Error, Holder, Holders, Namespace};
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
 use crate::args;
 use crate::failure::{self, Failure, Outcome};
 use crate::list::Owners;
+use crate::lock::{self, Lock};
 use crate::output::{self, ALARM, HEADING, Output};
 use crate::processes;
 use crate::record::{self, Fields, Record};
@@ -31,14 +34,66 @@ pub(crate) fn info(namespace: &Namespace, info: &args::Info) -> Outcome<()> {
         Err(Error::PermissionDenied { .. }) => None,
         Err(error) => return Err(error.into()),
     };
+    let object = match Inspection::open(&entry) {
+        Ok(Some(inspection)) => {
+            let foreign = holders.as_ref().is_some_and(|holders| holders.elsewhere > 0);
+            let lock = |(place, report)| Lock::new(place, report, foreign);
+            let locks = lock::reports(&inspection).map(lock).collect();
+            Some(Object { description: inspection.description().clone(), locks })
+        }
+        Ok(None) | Err(Error::PermissionDenied { .. } | Error::NotFound(_) | Error::NotASegment { .. }) => {
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
     let mut output = Output::new()?;
     if info.json {
-        let details = Details::new(&record, holders.as_ref());
+        let details = Details::new(&record, holders.as_ref(), object.as_ref());
         output.json(&details)?;
     } else {
         sheet(&mut output, namespace, &entry, &record, holders.as_ref())?;
+        if let Some(object) = &object {
+            object.print(&mut output)?;
+        }
     }
     output.finish()
+}
+
+/// What is in a typed segment.
+struct Object {
+    description: Description,
+    locks: Vec<Lock>,
+}
+
+/// So many locks are shown one by one, free ones as well.
+const FEW: usize = 32;
+
+impl Object {
+    fn print(&self, output: &mut Output) -> Outcome<()> {
+        let damaged = match self.description.is_intact() {
+            true => "".into(),
+            false => {
+                output.styled(ALARM, " (somebody wrote over this: it is not as it was made)").into_owned()
+            }
+        };
+        write_rows(output, [("object", format!("{}{damaged}", self.description.headline()))])?;
+        for line in self.description.text().lines().skip(1) {
+            output.line(&format!("{:10}{}", "", line.strip_prefix("  ").unwrap_or(line)))?;
+        }
+        if self.locks.is_empty() {
+            return Ok(());
+        }
+        write_rows(output, [("locks", lock::summary(&self.locks))])?;
+        let few = self.locks.len() <= FEW;
+        let shown: Vec<&Lock> = self.locks.iter().filter(|lock| few || !lock.is_free()).collect();
+        let width = shown.iter().map(|lock| lock.path().width()).max().unwrap_or(0);
+        for lock in shown {
+            let path = lock.path();
+            let padding = " ".repeat(width - path.width());
+            output.line(&format!("{:10}{path}{padding}  {}", "", lock.sentence(output)))?;
+        }
+        Ok(())
+    }
 }
 
 /// All about a System V segment.
@@ -56,6 +111,8 @@ fn system_v(segment: SystemV, json: bool) -> Outcome<()> {
             reserved: record.reserved,
             pids: Some(record.processes.iter().map(|pid| mapper(*pid)).collect()),
             unknown: None,
+            layout: None,
+            locks: None,
         };
         output.json(&details)?;
         return output.finish();
@@ -213,6 +270,20 @@ struct Details<'a> {
     reserved: u64,
     pids: Option<Vec<Process<'a>>>,
     unknown: Option<Unknown>,
+    layout: Option<Layout<'a>>,
+    locks: Option<Vec<lock::Fields>>,
+}
+
+/// What a typed segment says of its object.
+#[derive(Debug, Serialize)]
+struct Layout<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    size: u64,
+    align: u64,
+    fingerprint: String,
+    intact: bool,
+    text: &'a str,
 }
 
 #[derive(Debug, Serialize)]
@@ -236,7 +307,7 @@ fn mapper(pid: u32) -> Process<'static> {
 }
 
 impl<'a> Details<'a> {
-    fn new(record: &Record, holders: Option<&'a Holders>) -> Details<'a> {
+    fn new(record: &Record, holders: Option<&'a Holders>, object: Option<&'a Object>) -> Details<'a> {
         let process = |holder: &'a Holder| Process {
             pid: holder.pid,
             command: holder.command.as_deref().map(Cow::from),
@@ -252,6 +323,15 @@ impl<'a> Details<'a> {
                 inherited: holders.inherited,
                 hidden: holders.hidden,
             }),
+            layout: object.map(|Object { description, .. }| Layout {
+                kind: description.type_name(),
+                size: description.size(),
+                align: description.align(),
+                fingerprint: format!("{:#018x}", description.fingerprint()),
+                intact: description.is_intact(),
+                text: description.text(),
+            }),
+            locks: object.map(|object| object.locks.iter().map(Lock::fields).collect()),
         }
     }
 }

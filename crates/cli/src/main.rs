@@ -15,6 +15,8 @@ mod forward;
 mod hold;
 mod info;
 mod list;
+mod lock;
+mod locks;
 mod manage;
 mod output;
 mod pattern;
@@ -24,6 +26,7 @@ mod record;
 mod snapshots;
 mod survey;
 mod table;
+mod unlock;
 mod watch;
 
 use std::process::ExitCode;
@@ -80,6 +83,8 @@ fn run(mut arguments: Arguments) -> Outcome<ExitCode> {
         Command::Dump(range) => dump::dump(&namespace, &range)?,
         Command::Save(save) => snapshots::save(&namespace, &save)?,
         Command::Load(load) => snapshots::load(&namespace, owner, &load)?,
+        Command::Locks(locks) => locks::locks(&namespace, &locks)?,
+        Command::Unlock(unlock) => unlock::unlock(&namespace, owner, &unlock)?,
         Command::Hold(hold) => return hold::hold(&namespace, owner, &hold),
         Command::Watch(watch) => return watch::watch(&namespace, arguments.namespace.is_some(), &watch),
         Command::Demo { files } => demo::demo(&namespace, &files)?,

@@ -155,6 +155,13 @@ fn add_open(scan: &mut Scan, pid: u32, process: &Path, wanted: &impl Fn(&[u8], H
     }
 }
 
+/// The process that a thread is of; `None` if it is gone or hidden.
+pub(crate) fn process_of(thread: u32) -> Option<u32> {
+    let status = fs::read(format!("/proc/{thread}/status")).ok()?;
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Tgid:"))?;
+    std::str::from_utf8(line).ok()?.trim().parse().ok()
+}
+
 /// The command of a process, as it calls itself; `None` if it is gone or hidden.
 pub(crate) fn command(pid: u32) -> Option<String> {
     let name = fs::read(format!("/proc/{pid}/comm")).ok()?;

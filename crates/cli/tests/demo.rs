@@ -22,6 +22,8 @@ fn the_text_that_comes_with_it_adds_up() {
     assert!(!text.contains('\x1b'));
     assert_eq!(text.matches("kill -9").count(), 2, "{text}");
     assert_eq!(text.matches("counted anew").count(), 2, "{text}");
+    assert_eq!(text.matches("got the lock with the news that its owner had died").count(), 1, "{text}");
+    assert!(text.contains("locked the totals"), "{text}");
     let counted = numbers(&text, "the survivors");
     assert_eq!(counted.len(), 3);
     assert_eq!(numbers(&text, "a single thread"), counted);

@@ -16,6 +16,8 @@ fn what_was_done_is_0_and_silent() {
         &["create", "x", "4096"],
         &["grow", "x", "8K"],
         &["sweep"],
+        &["locks"],
+        &["locks", "--all", "--json"],
         &["ls"],
         &["info", "x"],
         &["rm", "x"],
@@ -127,9 +129,15 @@ fn any_bytes_are_a_name_and_none_a_panic() {
 fn output_that_cannot_be_written_is_a_failure() {
     let place = Place::new();
     place.get(&["create", "x", "1M"]);
-    for arguments in
-        [&["ls"][..], &["ls", "--json"], &["info", "x"], &["read", "x"], &["dump", "x"], &["sweep"]]
-    {
+    for arguments in [
+        &["ls"][..],
+        &["ls", "--json"],
+        &["info", "x"],
+        &["read", "x"],
+        &["dump", "x"],
+        &["locks"],
+        &["sweep"],
+    ] {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let output = place.command(arguments).stdout(full).output().unwrap();
         let text = complaint(1, &output);

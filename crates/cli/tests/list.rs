@@ -60,7 +60,10 @@ fn json_has_exactly_its_keys_in_the_order_of_names() {
         );
     }
     let info: Value = serde_json::from_str(&place.get(&["info", "b", "--json"])).unwrap();
-    assert_eq!(keys(&info), sorted(KEYS.into_iter().chain(["reserved", "pids", "unknown"])));
+    assert_eq!(
+        keys(&info),
+        sorted(KEYS.into_iter().chain(["reserved", "pids", "unknown", "layout", "locks"]))
+    );
     assert_eq!(keys(&info["unknown"]), ["elsewhere", "hidden", "inherited"]);
     assert_eq!(info["reserved"], 8192);
 }

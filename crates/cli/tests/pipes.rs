@@ -74,9 +74,15 @@ fn a_reader_that_has_had_enough_is_no_error() {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     }
-    for arguments in
-        [&["ls"][..], &["ls", "--json"], &["info", "x"], &["sweep"], &["completions", "zsh"], &["--help"]]
-    {
+    for arguments in [
+        &["ls"][..],
+        &["ls", "--json"],
+        &["info", "x"],
+        &["locks"],
+        &["sweep"],
+        &["completions", "zsh"],
+        &["--help"],
+    ] {
         let (reader, writer) = rustix::pipe::pipe().unwrap();
         drop(reader);
         let output = place.command(arguments).stdout(writer).stderr(Stdio::piped()).output().unwrap();

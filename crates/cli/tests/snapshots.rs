@@ -103,7 +103,14 @@ fn manual_pages_are_made_for_every_subcommand() {
     assert!(place.get(&["man"]).contains(".TH commons 1"));
     let pages = tempfile::tempdir().unwrap();
     place.get(&["man", pages.path().to_str().unwrap()]);
-    for page in ["commons.1", "commons-ls.1", "commons-save.1", "commons-doctor.1"] {
+    for page in [
+        "commons.1",
+        "commons-ls.1",
+        "commons-locks.1",
+        "commons-unlock.1",
+        "commons-save.1",
+        "commons-doctor.1",
+    ] {
         assert!(std::fs::read_to_string(pages.path().join(page)).unwrap().contains("SYNOPSIS"), "{page}");
     }
     assert!(!pages.path().join("commons-demo-worker.1").exists());

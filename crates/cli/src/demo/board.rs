@@ -12,7 +12,7 @@
 //!
 //! `FREE` → worker → `DONE`, each by one compare-and-exchange. A worker stores its counts before it says
 //! `DONE`, and nobody reads them earlier: one that is killed at any point leaves either a chunk that is done,
-//! or one with its number. After the kernel has said that the worker ended, `DONE` stays and its number turns
+//! or one with its number. It says so with the lock of the [totals](super::totals). After the kernel has said that the worker ended, `DONE` stays and its number turns
 //! to `FREE`; whoever takes the chunk next counts it from its beginning. A worker killed after it advanced the
 //! cursor and before it took the chunk leaves it `FREE`. So each chunk is counted into the sum exactly once.
 
@@ -185,12 +185,17 @@ impl<'a> Board<'a> {
         self.header[STOPPED..].get(usize::try_from(worker).ok()?)
     }
 
+    /// What the chunks have that are done.
+    pub(super) fn done(&self) -> Counts {
+        self.chunks().filter(|chunk| chunk.is(DONE)).map(|chunk| chunk.counts()).sum()
+    }
+
     /// What all chunks have, if all were counted.
     pub(super) fn total(&self) -> Outcome<Counts> {
         if !self.is_done() {
             return Err(Failure::new("the demo does not add up: not all chunks were counted"));
         }
-        let total = self.chunks().map(|chunk| chunk.counts()).sum();
+        let total = self.done();
         self.attachment.check()?;
         Ok(total)
     }

@@ -1,15 +1,18 @@
 //! `demo`: four processes count the words of a text in one segment, and two of them are killed meanwhile.
 //!
 //! The text is loaded into a segment that appears whole. Worker processes, which are this command again,
-//! take its chunks one after the other from the [board] at the segment's beginning. Two of them stop in
-//! the middle of a chunk and are killed with `kill -9`; what they had taken is free again once the kernel
-//! says that they have ended, and the others count it anew. The sum has to be what a single thread counts,
-//! and what `wc` counts; and at the end nothing may be left. Anything else is a failure.
+//! take its chunks one after the other from the [board] at the segment's beginning, and add what they have
+//! counted to the [totals], which a lock protects. Two of them stop, one in the middle of a chunk, one with
+//! the lock and its addition half made, and are killed with `kill -9`. What they had taken is free again once
+//! the kernel says that they have ended, and the others count it anew; the next one to lock the totals is told
+//! that their owner died, and makes them good. The totals have to be what a single thread counts, and what `wc`
+//! counts; and at the end nothing may be left. Anything else is a failure.
 
 mod board;
 mod count;
 mod input;
 mod team;
+mod totals;
 pub(crate) mod worker;
 
 use std::path::PathBuf;
@@ -17,12 +20,14 @@ use std::time::Instant;
 
 use commons::{Error, Namespace, Segment, SegmentOptions};
 
+use crate::args::Stop;
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, ALARM, GOOD, HEADING, Output};
 use board::{Board, Plan};
 use count::Counts;
 use input::Input;
 use team::Team;
+use totals::Totals;
 
 pub(crate) fn demo(namespace: &Namespace, files: &[PathBuf]) -> Outcome<()> {
     let started = Instant::now();
@@ -33,7 +38,12 @@ pub(crate) fn demo(namespace: &Namespace, files: &[PathBuf]) -> Outcome<()> {
     let counted = {
         let segment = share(namespace, &name, &inputs, &mut story)?;
         let attachment = segment.attach()?;
-        let counted = work_together(namespace, &name, &Board::new(&attachment)?, &mut story)?;
+        let totals = Totals::create(namespace, &name)?;
+        story.tell(&format!(
+            "the totals are in another, \"{}\", behind a lock: 'commons locks' shows who has it",
+            Totals::name(&name)
+        ))?;
+        let counted = work_together(namespace, &name, &Board::new(&attachment)?, &totals, &mut story)?;
         add_up(&inputs, counted, &mut story)?;
         counted
     };
@@ -91,7 +101,13 @@ fn share(namespace: &Namespace, name: &str, inputs: &[Input], story: &mut Story)
 }
 
 /// Four workers count, two are killed, the others take over.
-fn work_together(namespace: &Namespace, name: &str, board: &Board<'_>, story: &mut Story) -> Outcome<Counts> {
+fn work_together(
+    namespace: &Namespace,
+    name: &str,
+    board: &Board<'_>,
+    totals: &Totals,
+    story: &mut Story,
+) -> Outcome<Counts> {
     story.step("Count")?;
     let mut team = Team::start(namespace, name, board)?;
     story.tell(&format!("worker processes {} attach it", team.pids().join(", ")))?;
@@ -99,24 +115,35 @@ fn work_together(namespace: &Namespace, name: &str, board: &Board<'_>, story: &m
         "and take {} chunks, one after the other, by an atomic cursor",
         board.chunks().len()
     ))?;
-    story.step("Kill two of them in the middle of a chunk")?;
-    for number in team::VICTIMS {
+    story.step("Kill two of them: one in the middle of a chunk, one while it has the lock")?;
+    for (number, stop) in team::VICTIMS {
         let killed = team.kill(number)?;
         let command = story.output.styled(ALARM, format!("kill -9 {}", killed.pid));
-        story.tell(&format!(
-            "{command}: it was in chunk {} and had counted {} of {} bytes; the chunk is free again",
-            killed.chunk + 1,
-            killed.counted,
-            killed.bytes
-        ))?;
+        let (chunk, counted, bytes) = (killed.chunk + 1, killed.counted, killed.bytes);
+        story.tell(&match stop {
+            Stop::InChunk => format!(
+                "{command}: it was in chunk {chunk} and had counted {counted} of {bytes} bytes; the chunk is free again"
+            ),
+            Stop::WithLock => format!(
+                "{command}: it had locked the totals and added the lines of chunk {chunk}, not its words; the chunk is free again"
+            ),
+        })?;
     }
     team.wait()?;
-    for number in team::VICTIMS {
+    let (counted, mender, excess) = totals.result(board)?;
+    if mender == 0 {
+        return Err(Failure::new("the demo does not add up: nobody was told that the lock's owner had died"));
+    }
+    story.tell(&format!(
+        "{} got the lock with the news that its owner had died, and mended the totals: {excess} lines too many",
+        team.pid(mender)
+    ))?;
+    for (number, _) in team::VICTIMS {
         let chunk = team.chunk_of(number);
         let by = board.chunks().nth(chunk).map_or(0, |chunk| team.pid(chunk.worker()));
         story.tell(&format!("chunk {} was counted anew, by {by}", chunk + 1))?;
     }
-    board.total()
+    Ok(counted)
 }
 
 /// Compares with a count by a single thread, and by `wc`.
@@ -154,12 +181,14 @@ fn add_up(inputs: &[Input], counted: Counts, story: &mut Story) -> Outcome<()> {
 /// Makes sure that nothing is left.
 fn leave(namespace: &Namespace, name: &str, before: Option<u64>, story: &mut Story) -> Outcome<()> {
     story.step("Leave")?;
-    if namespace.exists(name)? {
-        return Err(Failure::new(format!(
-            "the demo does not add up: all have left, and \"{name}\" is still there; see 'commons info {name}'"
-        )));
+    for name in [name, &Totals::name(name)] {
+        if namespace.exists(name)? {
+            return Err(Failure::new(format!(
+                "the demo does not add up: all have left, and \"{name}\" is still there; see 'commons info {name}'"
+            )));
+        }
     }
-    story.tell("everybody has left, and the name went with the last one")?;
+    story.tell("everybody has left, and the names went with the last one")?;
     // Only looks: what others left is theirs to sweep.
     let is_orphan = |entry: &commons::Entry| entry.look().is_some_and(|look| look.is_orphan());
     match namespace.list()?.filter_map(Result::ok).filter(is_orphan).count() {

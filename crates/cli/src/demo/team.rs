@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use commons::Namespace;
 
 use super::board::{Board, WORKERS};
+use crate::args::Stop;
 use crate::failure::{Failure, Outcome};
 
-/// The numbers of those that are killed.
-pub(super) const VICTIMS: [u64; 2] = [2, 3];
+/// The numbers of those that are killed, and where.
+pub(super) const VICTIMS: [(u64, Stop); 2] = [(2, Stop::InChunk), (3, Stop::WithLock)];
 
 /// How long all of it may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -54,8 +55,8 @@ impl<'b> Team<'b> {
             let mut command = Command::new(&program);
             command.arg("--namespace").arg(namespace.directory()).arg("demo-worker");
             command.args([name, &number.to_string(), &std::process::id().to_string()]);
-            if VICTIMS.contains(&number) {
-                command.arg("--stop");
+            if let Some((_, stop)) = VICTIMS.iter().find(|(victim, _)| *victim == number) {
+                command.args(["--stop", stop.name()]);
             }
             let process = command.spawn().map_err(failed)?;
             team.members.push(Member { number, process, has_ended: false, chunk: 0 });
@@ -83,9 +84,9 @@ impl<'b> Team<'b> {
         self.members.iter().find(|member| member.number == number).map_or(0, |member| member.chunk)
     }
 
-    /// Waits until a worker has stopped in the middle of a chunk, kills it, and frees its chunk.
+    /// Waits until a worker has stopped where it is to be killed, kills it, and frees its chunk.
     pub(super) fn kill(&mut self, number: u64) -> Outcome<Killed> {
-        self.watch_until("come to the middle of a chunk", |team| team.board.has_stopped(number))?;
+        self.watch_until("come to where one is killed", |team| team.board.has_stopped(number))?;
         let Some(member) = self.members.iter_mut().find(|member| member.number == number) else {
             return Err(Failure::new(format!("there is no worker {number}")));
         };

@@ -7,8 +7,9 @@ use commons::{Namespace, SegmentOptions};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 use super::board::{Board, Chunk};
-use super::count::Counter;
-use crate::args::Worker;
+use super::count::{Counter, Counts};
+use super::totals::Totals;
+use crate::args::{Stop, Worker};
 use crate::failure::{Failure, Outcome};
 
 /// How long to sleep before looking again.
@@ -25,11 +26,13 @@ pub(crate) fn work(namespace: &Namespace, worker: &Worker) -> Outcome<()> {
     if parent.is_none() || getppid() != parent {
         return Ok(());
     }
+    let name = worker.name.to_string_lossy();
     let segment = SegmentOptions::new().namespace(namespace).open(&worker.name)?;
     let attachment = segment.attach()?;
     // From here on the attachment alone holds the segment.
     drop(segment);
     let board = Board::new(&attachment)?;
+    let totals = Totals::open(namespace, &name)?;
     let mut next = board.take(worker.number);
     board.say_ready();
     while !board.all_ready() {
@@ -37,8 +40,21 @@ pub(crate) fn work(namespace: &Namespace, worker: &Worker) -> Outcome<()> {
     }
     loop {
         match &next {
-            Some(chunk) if worker.stop => stop_within(&board, chunk, worker.number)?,
-            Some(chunk) => count(chunk, worker.number)?,
+            Some(chunk) => match worker.stop {
+                None => {
+                    let counts = count(chunk, worker.number, chunk.len())?;
+                    totals.add(&board, chunk, worker.number, counts)?;
+                }
+                Some(Stop::InChunk) => {
+                    count(chunk, worker.number, chunk.len() / 2)?;
+                    wait_for_the_end(&board, worker.number);
+                }
+                Some(Stop::WithLock) => {
+                    let counts = count(chunk, worker.number, chunk.len())?;
+                    let _locked = totals.add_half(&board, worker.number, counts)?;
+                    wait_for_the_end(&board, worker.number);
+                }
+            },
             None if board.is_done() => return Ok(()),
             // Others are counting the last chunks, and may die of it.
             None => thread::sleep(PAUSE),
@@ -47,21 +63,16 @@ pub(crate) fn work(namespace: &Namespace, worker: &Worker) -> Outcome<()> {
     }
 }
 
-fn count(chunk: &Chunk<'_>, worker: u64) -> Outcome<()> {
+/// Counts the first `len` bytes of a chunk, and notes that.
+fn count(chunk: &Chunk<'_>, worker: u64, len: usize) -> Outcome<Counts> {
     let mut counter = Counter::after(chunk.before()?);
-    count_some(chunk, &mut counter, chunk.len())?;
+    count_some(chunk, &mut counter, len)?;
     chunk.note(worker, counter.counts);
-    if !chunk.finish(worker) {
-        return Err(Failure::new("the demo does not add up: a chunk was taken from a living worker"));
-    }
-    Ok(())
+    Ok(counter.counts)
 }
 
-/// Counts the first half of a chunk, notes that, and waits for the end.
-fn stop_within(board: &Board<'_>, chunk: &Chunk<'_>, worker: u64) -> Outcome<()> {
-    let mut counter = Counter::after(chunk.before()?);
-    count_some(chunk, &mut counter, chunk.len() / 2)?;
-    chunk.note(worker, counter.counts);
+/// Says that it has stopped, and waits to be killed.
+fn wait_for_the_end(board: &Board<'_>, worker: u64) -> ! {
     board.say_stopped(worker);
     loop {
         thread::sleep(Duration::from_secs(1));

@@ -124,8 +124,13 @@ impl Entry {
     pub fn look(&self) -> Option<Look> {
         let fd = file::open(self.place.path(), Access::ReadOnly).ok()?;
         let stat = file::stat(fd.as_fd()).ok().filter(|stat| stat.kind == file::Kind::Regular)?;
-        let holders = holders::slots(fd.as_fd(), stat.identity, None).ok()?.len();
-        Some(Look { info: Info::new(&stat), holders, resident: file::resident(fd.as_fd()) })
+        let slots = holders::slots(fd.as_fd(), stat.identity, None).ok()?;
+        Some(Look {
+            info: Info::new(&stat),
+            holders: slots.len(),
+            elsewhere: slots.iter().filter(|slot| !slot.is_in_my_namespace()).count(),
+            resident: file::resident(fd.as_fd()),
+        })
     }
 
     /// Its file, open for reading, and how large it is. Takes no lock, and is nobody's holder meanwhile.
@@ -210,6 +215,8 @@ pub struct Look {
     /// How many handles hold it, each counted once with all its attachments and forked copies. Foreign
     /// mappings, made without Commons, are not counted.
     pub holders: usize,
+    /// How many of these were opened in other pid namespaces, whose process and thread ids mean nothing here.
+    pub elsewhere: usize,
     /// Bytes of it that are in memory; `None` where the kernel does not say (before 6.5, or on hugetlbfs).
     pub resident: Option<u64>,
 }

@@ -92,7 +92,7 @@ pub(super) fn read(attachment: &Attachment) -> Result<(Tag, Vec<u8>), &'static s
     read_from(&copy, attachment.len() as u64)
 }
 
-fn read_from(
+pub(super) fn read_from(
     copy: &dyn Fn(u64, &mut [u8]) -> bool,
     segment_size: u64,
 ) -> Result<(Tag, Vec<u8>), &'static str> {
@@ -109,7 +109,7 @@ fn read_from(
     Ok((tag, text))
 }
 
-fn read_file(fd: BorrowedFd<'_>, mut offset: u64, mut bytes: &mut [u8]) -> bool {
+pub(super) fn read_file(fd: BorrowedFd<'_>, mut offset: u64, mut bytes: &mut [u8]) -> bool {
     while !bytes.is_empty() {
         match extent::read_at(fd, bytes, offset) {
             Ok(0) | Err(_) => return false,

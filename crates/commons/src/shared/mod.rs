@@ -55,12 +55,14 @@
 mod description;
 mod difference;
 mod handle;
+mod inspection;
 mod layout;
 mod locks;
 mod object;
 mod options;
 #[cfg(any(feature = "zerocopy", feature = "bytemuck"))]
 mod plain;
+mod release;
 mod tag;
 mod traits;
 
@@ -68,10 +70,12 @@ pub use commons_derive::{NoPadding, Shareable};
 pub use description::{Description, LockPlace, Part, describe, describe_entry};
 pub(crate) use difference::write_wrong_layout;
 pub use handle::{Shared, SharedReader};
+pub use inspection::Inspection;
 pub use layout::{Argument, Field, Layout};
 pub use options::SharedOptions;
 #[cfg(feature = "bytemuck")]
 pub use plain::Bytemuck;
 #[cfg(feature = "zerocopy")]
 pub use plain::Zerocopy;
+pub use release::{Released, release_abandoned, release_by_force};
 pub use traits::{InPlace, NoPadding, Shareable};

@@ -56,7 +56,7 @@ impl Attachment {
     }
 
     /// To be called while holding the segment: who comes later looks as well, and finds this process.
-    fn refuse_other_pid_namespaces(&self, verb: &'static str) -> Result<()> {
+    pub(super) fn refuse_other_pid_namespaces(&self, verb: &'static str) -> Result<()> {
         let Some(hold) = self.hold() else { return Ok(()) };
         match holders::any_elsewhere(hold) {
             Ok(false) => Ok(()),

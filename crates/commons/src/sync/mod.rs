@@ -13,6 +13,8 @@ mod owner;
 mod permit;
 pub(crate) mod primitive;
 mod queue;
+#[cfg(not(commons_model))]
+mod report;
 mod rwlock;
 mod semaphore;
 mod seqlock;
@@ -27,8 +29,12 @@ pub use error::{LockError, LockResult, MAX_HELD, SyncError};
 pub use event::{AutoEvent, Event};
 pub use mutex::{LockState, Mutex, MutexGuard};
 pub use once::{Once, OnceLock};
+#[cfg(not(commons_model))]
+pub use report::LockReport;
 pub use rwlock::{ReadResult, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{Permit, Semaphore};
 pub use seqlock::{Bytes, SeqLock};
 
+#[cfg(not(commons_model))]
+pub(crate) use report::words;
 pub(crate) use thread::any_held_within;

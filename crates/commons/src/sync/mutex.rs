@@ -93,21 +93,28 @@ pub enum LockState {
     Unrecoverable,
 }
 
-impl Word {
-    /// What a lock made of this word alone is like.
-    pub(super) fn state(&self) -> LockState {
-        match self.load(Relaxed) {
+impl LockState {
+    /// What a word says; the flags are asked for only if it takes them.
+    pub(super) fn of(word: u32, flags: impl FnOnce() -> u32) -> LockState {
+        match word {
             word if word & OWNER != 0 => {
                 LockState::Held { thread: word & OWNER, waiters: word & WAITERS != 0 }
             }
             word if word & OWNER_DIED == 0 => LockState::Free,
-            _ if self.flags().load(Relaxed) & UNRECOVERABLE != 0 => LockState::Unrecoverable,
+            _ if flags() & UNRECOVERABLE != 0 => LockState::Unrecoverable,
             _ => LockState::OwnerDied,
         }
     }
+}
+
+impl Word {
+    /// What a lock made of this word alone is like.
+    pub(super) fn state(&self) -> LockState {
+        LockState::of(self.load(Relaxed), || self.flags().load(Relaxed))
+    }
 
     /// Clears `UNRECOVERABLE`; whether it was set.
-    pub(super) fn reset(&self) -> bool {
+    pub(crate) fn reset(&self) -> bool {
         self.flags().fetch_and(!UNRECOVERABLE, Relaxed) & UNRECOVERABLE != 0
     }
 

@@ -32,6 +32,8 @@ use super::mutex::LockState;
 use super::primitive::{Ordering::Relaxed, constructor};
 use super::word::{OWNER, Taken};
 use words::{Entered, Words};
+#[cfg(not(commons_model))]
+pub(super) use words::{LINE, SLOTS};
 
 /// Many readers at a time, or one writer: threads of any processes that share the memory it lies in.
 ///

@@ -178,7 +178,7 @@ impl Word {
     /// The same, as an address that [`of_node`](Word::of_node) takes.
     #[inline]
     pub(super) fn exposed_node(&self) -> usize {
-        ptr::from_ref(self).expose_provenance().wrapping_sub_signed(Word::OFFSET)
+        ptr::from_ref(self).expose_provenance().wrapping_add_signed(-Word::OFFSET)
     }
 
     /// The lock with this node.
@@ -408,6 +408,21 @@ impl Word {
         match wake {
             Wake::One if primitive::wake(&self.word, 1) != 0 => {}
             _ => drop(primitive::change_and_wake(&self.word, Change::Clear(WAITERS), u32::MAX)),
+        }
+    }
+
+    /// Takes it from a thread, as the kernel does when that ends, and wakes all who sleep on it; not if it is another's
+    /// by now.
+    pub(crate) fn take_from(&self, thread: u32) {
+        let mut seen = self.word.load(Relaxed);
+        while seen & OWNER == thread {
+            match self.word.compare_exchange_weak(seen, OWNER_DIED | WAITERS, Relaxed, Relaxed) {
+                Ok(_) => {
+                    primitive::wake(&self.word, u32::MAX);
+                    return;
+                }
+                Err(now) => seen = now,
+            }
         }
     }
 

@@ -93,7 +93,10 @@ use super::super::thread::Record;
 use super::super::word::{OWNER, OWNER_DIED, Taken, WAITERS, Wake, Word};
 
 /// So many can read at a time; in a model fewer, so that it happens that all are taken.
-pub(super) const SLOTS: usize = if MODEL { 2 } else { 16 };
+pub(in super::super) const SLOTS: usize = if MODEL { 2 } else { 16 };
+
+/// Bytes from one word to the next: the writer's, then the readers'.
+pub(in super::super) const LINE: usize = 64;
 
 /// A word in a cache line of its own.
 #[repr(C, align(64))]
@@ -108,7 +111,7 @@ pub(super) struct Words {
 
 #[cfg(not(commons_model))]
 const _: () = {
-    assert!(size_of::<Line>() == 64 && size_of::<Words>() == 1088 && align_of::<Words>() == 64);
+    assert!(size_of::<Line>() == LINE && size_of::<Words>() == 1088 && align_of::<Words>() == 64);
     assert!(std::mem::offset_of!(Words, slots) == 64);
 };
 

@@ -1,0 +1,122 @@
+//! Freeing locks that their owners left behind: for administrators, who know a lock by its place only.
+//!
+//! The kernel marks the locks of a thread that ends, and the next owner is told. Left behind is what it did not mark (see
+//! the module `sync::owner`), and what was given up unmended.
+//!
+//! Each word is changed by compare-and-swap from one that names the thread that was looked at; so a lock that was given
+//! back and taken by another thread meanwhile stays that thread's. (Unless that one has got the id of the other, which
+//! must have ended, been freed by somebody else, and its id been used again, between the two looks.)
+
+use super::description::LockPlace;
+use crate::error::{Error, Result};
+use crate::segment::Attachment;
+use crate::sync::{self, LockReport, LockState};
+use crate::sys::robust::thread_exists;
+
+/// What a lock was like before it was freed, and what it is like now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Released {
+    /// Before.
+    pub before: LockReport,
+    /// Afterwards. Threads that have it still are alive, or have just taken it.
+    pub after: LockReport,
+}
+
+/// Frees what threads left behind that are no more: whoever locks it next is told that its owner died. An unrecoverable
+/// lock is reset. What a thread has that exists stays as it is.
+///
+/// The attachment is of the whole segment. `None` for a lock whose kind is not known here. Blocks nobody, and wakes who
+/// waits for the lock.
+///
+/// ```
+/// use commons::{Shared, shared, sync::{LockState, Mutex}};
+///
+/// # let name = format!("doc-release-{}", std::process::id());
+/// let jobs = Shared::<Mutex<u64>>::create(name)?;
+/// # /*
+/// // … whose owner died, and whoever was told did not mend the data …
+/// # */ std::thread::scope(|scope| scope.spawn(|| std::mem::forget(jobs.lock().unwrap())).join()).unwrap();
+/// # drop(jobs.lock()); // told, and not mended
+/// assert_eq!(jobs.state(), LockState::Unrecoverable);
+/// let description = shared::describe(jobs.attachment()).unwrap();
+/// for lock in description.locks() {
+///     shared::release_abandoned(jobs.attachment(), &lock)?;
+/// }
+/// let jobs = jobs.lock_or_recover(|jobs| *jobs = 0)?;
+/// # Ok::<(), commons::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// [`Error::OtherPidNamespace`] if it is held and a process of another pid namespace holds the segment, since a thread id
+/// means another thread there; [`Error::ReadOnly`]; [`Error::OutOfRange`] if the attachment is not of the whole segment;
+/// [`Error::Truncated`] if a [guard](Attachment::guard) has found bytes gone.
+#[doc(alias = "pthread_mutex_consistent")]
+pub fn release_abandoned(attachment: &Attachment, lock: &LockPlace) -> Result<Option<Released>> {
+    let release = |before: &LockReport| {
+        if before.threads().next().is_some() {
+            attachment.refuse_other_pid_namespaces(VERB)?;
+        }
+        Ok(())
+    };
+    released(attachment, lock, release, |thread| !thread_exists(thread))
+}
+
+/// Frees a lock, whoever has it: whoever locks it next is told that its owner died. An unrecoverable lock is reset.
+///
+/// The attachment is of the whole segment. `None` for a lock whose kind is not known here.
+///
+/// # Safety
+///
+/// No thread of any process that has the lock uses its data any more: it has the data for itself until it gives the
+/// lock back, which is then of no effect, and the next one has it too.
+///
+/// # Errors
+///
+/// As [`release_abandoned`], but for `OtherPidNamespace`.
+pub unsafe fn release_by_force(attachment: &Attachment, lock: &LockPlace) -> Result<Option<Released>> {
+    released(attachment, lock, |_| Ok(()), |_| true)
+}
+
+const VERB: &str = "unlock in";
+
+fn released(
+    attachment: &Attachment,
+    lock: &LockPlace,
+    may: impl FnOnce(&LockReport) -> Result<()>,
+    is_gone: impl Fn(u32) -> bool,
+) -> Result<Option<Released>> {
+    let beyond = || Error::OutOfRange { offset: lock.offset, len: lock.size, size: attachment.len() as u64 };
+    let (Ok(offset), Ok(len)) = (usize::try_from(lock.offset), usize::try_from(lock.size)) else {
+        return Err(beyond());
+    };
+    if attachment.offset() != 0 {
+        return Err(beyond());
+    }
+    let first = attachment.range(offset, len)?;
+    if attachment.is_read_only() {
+        return Err(Error::ReadOnly(attachment.attempt(VERB)));
+    }
+    let report = || {
+        let mut bytes = vec![0; len.min(LockReport::LEN)];
+        attachment.read_at(offset, &mut bytes)?;
+        Ok::<_, Error>(LockReport::from_bytes(&lock.kind, &bytes))
+    };
+    // SAFETY: `range` found the bytes within the attachment, which is writable and borrowed for longer; of others that
+    // change them as anything but words, a `LockPlace` of another object for one, nothing is assumed: all is atomics.
+    let words = unsafe { sync::words(&lock.kind, first, len) };
+    let (Some(before), Some(words)) = (report()?, words) else { return Ok(None) };
+    may(&before)?;
+    for word in &words {
+        let thread = word.owner();
+        if thread != 0 && is_gone(thread) {
+            word.take_from(thread);
+        }
+    }
+    if before.state == LockState::Unrecoverable {
+        words[0].reset();
+    }
+    attachment.check()?;
+    Ok(report()?.map(|after| Released { before, after }))
+}
