@@ -36,7 +36,7 @@ pub struct Released {
 /// let jobs = Shared::<Mutex<u64>>::create(name)?;
 /// # /*
 /// // … whose owner died, and whoever was told did not mend the data …
-/// # */ std::thread::scope(|scope| scope.spawn(|| std::mem::forget(jobs.lock().unwrap())).join()).unwrap();
+/// # */ jobs.attachment().write_at(0, &0x4000_0000_u32.to_ne_bytes())?; // as the kernel would have
 /// # drop(jobs.lock()); // told, and not mended
 /// assert_eq!(jobs.state(), LockState::Unrecoverable);
 /// let description = shared::describe(jobs.attachment()).unwrap();
