@@ -36,7 +36,7 @@ pub struct Released {
 /// let jobs = Shared::<Mutex<u64>>::create(name)?;
 /// # /*
 /// // … whose owner died, and whoever was told did not mend the data …
-/// # */ std::thread::scope(|scope| scope.spawn(|| std::mem::forget(jobs.lock().unwrap())).join()).unwrap();
+/// # */ jobs.attachment().write_at(0, &0x4000_0000_u32.to_ne_bytes())?; // as the kernel would have
 /// # drop(jobs.lock()); // told, and not mended
 /// assert_eq!(jobs.state(), LockState::Unrecoverable);
 /// let description = shared::describe(jobs.attachment()).unwrap();
@@ -119,4 +119,82 @@ fn released(
     }
     attachment.check()?;
     Ok(report()?.map(|after| Released { before, after }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+    use super::*;
+    use crate::shared::describe;
+    use crate::sync::{LockError, LockState, Mutex, SyncError};
+    use crate::{AttachOptions, SegmentOptions, Shared};
+
+    fn shared(label: &str) -> (Shared<Mutex<u64>>, LockPlace) {
+        let shared = Shared::<Mutex<u64>>::create(format!("release-{label}-{}", std::process::id())).unwrap();
+        let place = describe(shared.attachment()).unwrap().locks().next().unwrap();
+        (shared, place)
+    }
+
+    #[test]
+    fn what_the_living_have_stays_while_they_come_and_go() {
+        let (shared, place) = shared("living");
+        let (over, had) = (AtomicBool::new(false), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            let work = || {
+                while !over.load(Relaxed) {
+                    *shared.lock().unwrap() += 1;
+                    had.fetch_add(1, Relaxed);
+                }
+            };
+            let mut held = 0;
+            let workers = [scope.spawn(work), scope.spawn(work)];
+            // One that ends before its time has failed.
+            while held < 500 && !workers.iter().any(|worker| worker.is_finished()) {
+                let released = release_abandoned(shared.attachment(), &place).unwrap().unwrap();
+                held += u32::from(released.before.threads().next().is_some());
+            }
+            over.store(true, Relaxed);
+        });
+        assert_eq!(*shared.lock().unwrap(), had.load(Relaxed));
+    }
+
+    #[test]
+    fn what_a_thread_left_that_is_gone_is_freed_once() {
+        let (shared, place) = shared("gone");
+        let gone = std::thread::spawn(crate::sys::robust::thread_id).join().unwrap();
+        while thread_exists(gone) {
+            std::thread::yield_now();
+        }
+        shared.attachment().write_at(0, &gone.to_ne_bytes()).unwrap();
+        let released = release_abandoned(shared.attachment(), &place).unwrap().unwrap();
+        assert_eq!(released.before.state, LockState::Held { thread: gone, waiters: false });
+        assert_eq!(released.after.state, LockState::OwnerDied);
+        let Err(LockError::OwnerDied(guard)) = shared.lock() else { panic!("nobody was told") };
+        drop(guard);
+        let Err(LockError::Failed(SyncError::Unrecoverable)) = shared.lock() else { panic!("it was mended") };
+        let released = release_abandoned(shared.attachment(), &place).unwrap().unwrap();
+        assert_eq!(released.before.state, LockState::Unrecoverable);
+        drop(shared.lock_or_recover(|value| *value = 1).unwrap());
+        let released = release_abandoned(shared.attachment(), &place).unwrap().unwrap();
+        assert!(released.before.is_free() && released.after.is_free());
+    }
+
+    #[test]
+    fn places_that_cannot_be_are_errors_or_nothing() {
+        let (shared, place) = shared("odd");
+        let at =
+            |offset, size, kind: &str| LockPlace { offset, size, kind: kind.to_owned(), ..place.clone() };
+        let release = |place| release_abandoned(shared.attachment(), &place);
+        assert!(release(at(0, 48, "Novel")).unwrap().is_none());
+        assert!(release(at(0, 39, "Mutex")).unwrap().is_none());
+        assert!(release(at(4, 48, "Mutex")).unwrap().is_none());
+        for (offset, size) in [(1 << 20, 48), (u64::MAX, 48), (0, u64::MAX), (8, u64::MAX)] {
+            assert!(matches!(release(at(offset, size, "Mutex")), Err(Error::OutOfRange { .. })));
+        }
+        let name = shared.segment_name().unwrap();
+        let segment = SegmentOptions::new().open(name.to_os_string()).unwrap();
+        let read_only = segment.attach_with(&AttachOptions::new().read_only(true)).unwrap();
+        assert!(matches!(release_abandoned(&read_only, &place), Err(Error::ReadOnly(_))));
+    }
 }
