@@ -486,7 +486,7 @@ impl BarrierMember<'_> {
             count += 1;
         }
         if primitive::wait_any(&words[..count], pace.next(left), LOOK.0) == Waited::TimedOut {
-            self.others().for_each(|place| owner::look_after(place, false));
+            self.others().for_each(|place| owner::look_after(place, 0));
         }
     }
 

@@ -1,4 +1,37 @@
 //! Locks that survive their owners, for memory that processes share.
+//!
+//! | for                                                            | there is                  | when somebody dies                          |
+//! | -------------------------------------------------------------- | ------------------------- | ------------------------------------------- |
+//! | data that one changes at a time                                | [`Mutex`]                 | the next one has it, and is told            |
+//! | data that many read and one changes                            | [`RwLock`]                | readers are stepped over; of a writer the next one is told |
+//! | a value that is small, changes rarely and is read all the time | [`SeqLock`]               | nothing has changed                         |
+//! | so many of something, and no more                              | [`Semaphore`]             | its [`Permit`]s come back                   |
+//! | waiting until data behind a mutex has changed                  | [`Condvar`]               | nobody misses a notification                |
+//! | telling others that something happened                         | [`Event`], [`AutoEvent`]  | who was woken in vain passes it on          |
+//! | several that go on together                                    | [`Barrier`]               | the others are told [`SyncError::Broken`]   |
+//! | what is done once                                              | [`Once`], [`OnceLock`]    | the next one does it                        |
+//!
+//! All are valid, and unlocked, when all their bytes are zero; each one's source opens with its layout, its states, and
+//! why a crash between any two steps is safe. They lie in any memory that processes share: best in a
+//! [`Shared`](crate::Shared) object or through [`Attachment::object`](crate::Attachment::object), which let them find
+//! their segment: permits need that, and the rare deaths that the kernel does not tell of.
+//!
+//! # Forgotten guards
+//!
+//! A guard that is forgotten (`std::mem::forget`) leaves its lock taken until the thread ends, and the kernel's list of
+//! that thread leads through it. A segment stays mapped for that, whatever is detached. A lock that lies elsewhere, on
+//! the heap or a stack, **has to stay where it is, too**: do not free or move one whose guard was forgotten. Nothing
+//! enforces that; locks for threads of one process alone are better taken from `std`.
+//!
+//! # Limits
+//!
+//! - Thread ids mean one pid namespace; see [`Attachment::object`](crate::Attachment::object).
+//! - [`MAX_HELD`] locks for each thread.
+//! - No priority inheritance: the kernel's inheriting futexes and its lists of held locks do not go together across pid
+//!   namespaces.
+//! - Not for signal handlers, but for [`Semaphore::post`].
+//! - On a C library other than glibc, which has no list of its own yet, a thread's first robust `pthread_mutex_t` after its
+//!   first lock here takes the list away.
 
 mod backoff;
 mod barrier;

@@ -1,6 +1,7 @@
 //! Owners that the kernel did not tell of: it marks the locks of a thread that ends, but for one that calls `exec`
-//! while it is not its process's first thread, one that was cloned behind the C library's back, and whatever a
-//! neighbour wrote into a word that never was an owner. Who waits for long looks whether the owner exists.
+//! while it is not its process's first thread, one that was cloned behind the C library's back, one whose list a neighbour
+//! cut, one whose memory was taken away before it ended (by an out-of-memory killer in a hurry), and whatever a neighbour
+//! wrote into a word that never was an owner. Who waits for long looks whether the owner exists.
 //!
 //! Thread ids mean one pid namespace. So this is done only for locks in a segment that Commons attached as an object,
 //! and all of whose holders are in this process's pid namespace; others are waited for.
@@ -8,14 +9,15 @@
 use super::primitive::Ordering::Relaxed;
 use super::word::{OWNER, Word};
 
-/// Frees the word if its owner is no more. `me`: the word names the calling thread, which does not have the lock.
-pub(super) fn look_after(word: &Word, me: bool) {
+/// Frees the word if its owner is no more, or is the thread of the id `me`, which is the calling one and does not have
+/// the lock.
+pub(super) fn look_after(word: &Word, me: u32) {
     let seen = word.load(Relaxed);
     let owner = seen & OWNER;
     if owner == 0 {
         return;
     }
-    if (me || !exists(owner)) && is_ours(word) {
+    if (owner == me || !exists(owner)) && is_ours(word) {
         word.bury(seen);
     }
 }

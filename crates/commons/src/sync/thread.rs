@@ -12,10 +12,13 @@
 //!                                        private   ───── shared ─────   private
 //! ```
 //!
+//! (A 32-bit glibc has no way back in its list: to take out a mutex of its own it walks from the head, through the shared
+//! nodes. There a neighbour who scribbles over nodes can crash a program that has glibc's robust mutexes beside these.)
+//!
 //! `first` and `last` are two nodes in private memory that stay in the list. The C library only ever looks at and
 //! changes the neighbours of its own nodes, so that all it meets of Commons is these two. The nodes in between lie
 //! in shared memory, where others may write anything; they are written, for the kernel, and *never read*: which
-//! locks a thread holds, in which order, is in `first` and `below`, in private memory. So "this thread has it already" and "this
+//! locks a thread holds, in which order, is in `stack`, in private memory. So "this thread has it already" and "this
 //! guard is not of this thread" are decided without believing a shared word.
 //!
 //! Why a crash between any two steps is safe: `head.pending` names the lock that is being taken or given back, from
@@ -69,16 +72,16 @@ pub(crate) struct Record {
     /// The kernel's list of this thread; null until the record is set up.
     head: AtomicPtr<Head>,
     id: PlainU32,
-    /// How many it holds beside the newest.
-    depth: PlainU32,
+    /// How many it holds.
+    held: PlainU32,
     /// Where the thread begins to look for a free slot of an `RwLock`.
     turn: PlainU32,
     /// What the kernel and the C library see.
     list: List,
     /// For threads whose C library has registered no list.
     own: UnsafeCell<Head>,
-    /// The nodes of those that it holds beside the newest, the oldest first.
-    below: [AtomicUsize; STACK],
+    /// The nodes of those that it holds, the oldest first.
+    stack: [AtomicUsize; STACK],
 }
 
 /// A power of two, so that an index is brought within by a mask. More than a thread may hold: for the moment in which it
@@ -110,11 +113,11 @@ static ENTRIES: AtomicPtr<Entry> = AtomicPtr::new(null_mut());
 static NONE: Record = Record {
     head: AtomicPtr::new(null_mut()),
     id: PlainU32::new(0),
-    depth: PlainU32::new(0),
+    held: PlainU32::new(0),
     turn: PlainU32::new(0),
     list: List { first: Anchor::NEW, last: Anchor::NEW },
     own: UnsafeCell::new(Head { next: 0, futex_offset: 0, pending: 0 }),
-    below: [const { AtomicUsize::new(0) }; STACK],
+    stack: [const { AtomicUsize::new(0) }; STACK],
 };
 
 impl List {
@@ -212,7 +215,7 @@ impl Record {
 
     #[inline]
     pub(super) fn has_room(&self) -> bool {
-        (self.depth.load(Relaxed) as usize) < MAX_HELD - 1
+        (self.held.load(Relaxed) as usize) < MAX_HELD
     }
 
     /// Tells the kernel which lock is about to change hands, or waited for, by its futex. If the thread ends with
@@ -241,20 +244,15 @@ impl Record {
     }
 
     /// Puts a lock into the list that was just taken. There has to be room.
-    ///
-    /// `pending` may go on naming it until it is given back: the kernel looks at it once all the same.
     #[inline]
     pub(super) fn push(&self, word: &Word) {
-        let list = &self.list;
-        let below = list.first.next.load(Relaxed);
-        word.set_next(below);
-        if below != list.end() {
-            let depth = self.depth.load(Relaxed);
-            self.below[depth as usize % STACK].store(below, Relaxed);
-            self.depth.store(depth + 1, Relaxed);
-        }
+        let first = &self.list.first.next;
+        let (held, node) = (self.held.load(Relaxed), word.exposed_node());
+        word.set_next(first.load(Relaxed));
+        self.stack[held as usize % STACK].store(node, Relaxed);
+        self.held.store(held + 1, Release);
         compiler_fence(AcqRel);
-        list.first.next.store(word.exposed_node(), Relaxed);
+        first.store(node, Relaxed);
         compiler_fence(AcqRel);
         primitive::step();
     }
@@ -268,16 +266,10 @@ impl Record {
     /// Takes the newest lock out of the list.
     #[inline]
     pub(super) fn pop(&self) {
-        let list = &self.list;
-        let below = match self.depth.load(Relaxed) {
-            0 => list.end(),
-            depth => {
-                self.depth.store(depth - 1, Relaxed);
-                self.below[(depth - 1) as usize % STACK].load(Relaxed)
-            }
-        };
-        list.first.next.store(below, Relaxed);
+        let held = self.held.load(Relaxed) - 1;
+        self.list.first.next.store(self.below(held as usize), Relaxed);
         compiler_fence(AcqRel);
+        self.held.store(held, Relaxed);
         primitive::step();
     }
 
@@ -286,28 +278,31 @@ impl Record {
         if self.is_newest(word) {
             return self.pop();
         }
-        let depth = self.depth.load(Relaxed) as usize;
-        let Some(at) = self.older().iter().rposition(|node| node.load(Relaxed) == word.node()) else {
-            return;
-        };
-        let above = match self.older().get(at + 1) {
-            Some(above) => above.load(Relaxed),
-            None => self.list.first.next.load(Relaxed),
-        };
-        let below = match at.checked_sub(1) {
-            Some(below) => self.below[below].load(Relaxed),
-            None => self.list.end(),
-        };
-        // SAFETY: what these are are nodes of locks that this thread has, and those stay mapped for that reason: its
-        // guard borrows it, or, if that was forgotten, the attachment is not unmapped.
-        unsafe { Word::of_node(above) }.set_next(below);
+        let held = self.held.load(Relaxed) as usize;
+        let all = &self.stack[..held.min(STACK)];
+        let Some(at) = all.iter().rposition(|node| node.load(Relaxed) == word.node()) else { return };
+        let Some(above) = all.get(at + 1) else { return };
+        // SAFETY: this is the node of a lock that this thread has. It is mapped still: its guard borrows it, or, if that
+        // was forgotten, its attachment is not unmapped. (What of a forgotten guard of a lock that lies in no
+        // attachment, the documentation of `sync` says.)
+        unsafe { Word::of_node(above.load(Relaxed)) }.set_next(self.below(at));
         compiler_fence(AcqRel);
-        for index in at..depth - 1 {
-            self.below[index].store(self.below[index + 1].load(Relaxed), Relaxed);
+        for index in at..held - 1 {
+            // The lower one first: who looks from above meets each of them.
+            all[index].store(all[index + 1].load(Relaxed), Release);
         }
-        self.depth.store(depth as u32 - 1, Relaxed);
+        self.held.store(held as u32 - 1, Relaxed);
         compiler_fence(AcqRel);
         primitive::step();
+    }
+
+    /// The node that stands behind the one at `index` in the stack.
+    #[inline]
+    fn below(&self, index: usize) -> usize {
+        match index {
+            0 => self.list.end(),
+            _ => self.stack[(index - 1) % STACK].load(Relaxed),
+        }
     }
 
     /// Whether this thread holds the lock.
@@ -328,16 +323,13 @@ impl Record {
     }
 
     /// Whether there is such a node among those of the locks that it holds, the newest looked at first.
+    ///
+    /// Another thread may ask while this one takes and gives back locks. A lock that is held all the while, whatever
+    /// happens to the others, only ever moves down in the stack, so that it is met.
+    #[inline]
     fn any(&self, is: impl Fn(usize) -> bool) -> bool {
-        let newest = self.list.first.next.load(Acquire);
-        newest != 0
-            && newest != self.list.end()
-            && (is(newest) || self.older().iter().rev().any(|node| is(node.load(Relaxed))))
-    }
-
-    /// The nodes of those beside the newest.
-    fn older(&self) -> &[AtomicUsize] {
-        &self.below[..(self.depth.load(Relaxed) as usize).min(STACK)]
+        let held = (self.held.load(Acquire) as usize).min(STACK);
+        self.stack[..held].iter().rev().any(|node| is(node.load(Acquire)))
     }
 
     /// The nodes of locks that the kernel meets in the list, and at last the pending one.
@@ -400,11 +392,13 @@ impl Record {
             if list.first.next.load(Relaxed) != list.end() || (*head).next != list.start() {
                 return false;
             }
+            if ptr::eq(head, self.own.get()) {
+                // The kernel has it registered until the thread ends.
+                return false;
+            }
             let behind = list.last.next.load(Relaxed);
             #[cfg(target_pointer_width = "64")]
-            if !ptr::eq(head, self.own.get()) {
-                set_previous(behind, head.addr());
-            }
+            set_previous(behind, head.addr());
             (&raw mut (*head).next).write_volatile(behind);
         }
         compiler_fence(AcqRel);
@@ -431,7 +425,7 @@ fn set_up() -> Result<&'static Record, SyncError> {
     let entry = unsafe { &*claim(primitive::thread_key())? };
     // SAFETY: nor are records.
     let record = unsafe { entry.record.as_ref() };
-    record.depth.store(0, Relaxed);
+    record.held.store(0, Relaxed);
     let own = record.own.get();
     // SAFETY: the record is this thread's now.
     unsafe { own.write(Head { next: own.expose_provenance(), futex_offset: Word::OFFSET, pending: 0 }) };
@@ -530,7 +524,7 @@ extern "C" fn wipe() {
     for record in records() {
         record.head.store(null_mut(), Relaxed);
         record.list.first.next.store(0, Relaxed);
-        record.depth.store(0, Relaxed);
+        record.held.store(0, Relaxed);
     }
 }
 
@@ -599,6 +593,6 @@ mod tests {
 
     #[test]
     fn a_record_fits_into_a_few_pages_of_which_one_is_touched() {
-        const { assert!(std::mem::offset_of!(Record, below) <= 192 && size_of::<Record>() <= 5 * 4096) };
+        const { assert!(std::mem::offset_of!(Record, stack) <= 192 && size_of::<Record>() <= 5 * 4096) };
     }
 }

@@ -47,11 +47,13 @@
 //! A woken waiter that is killed before it takes the lock would swallow that wake-up. But all the while it waits,
 //! `pending` in the head of its list names this lock, and the kernel, finding the lock so named without an owner,
 //! wakes one more. If it has an owner by then, that one found `WAITERS` in the word, kept it, and will wake one.
+//! (Kernels that lack the mend of 6.2 do so for a word of 0 only: there, who was passed over looks again within a second.)
 //!
 //! # Why a crash between any two steps is safe
 //!
 //! Taking: before the compare-and-swap nothing has changed; after it, `pending` or the list tells the kernel. `pending`
-//! goes on naming a lock that was taken, until it is given back or another one is taken: that spares a store.
+//! does not go on naming a lock once that is in the list: the kernel would leave it out in its walk and look at it only
+//! after that, which it does not come to if a neighbour has cut the list further down.
 //! Giving back: until the compare-and-swap the word has the owner's id, and `pending` tells the kernel to mark it;
 //! after it the lock is free, and should the wake-up not have been sent, the kernel sends it, since `pending` names a
 //! lock without an owner.
@@ -65,6 +67,10 @@
 //! a new layout while others use the old one, or if the file's bytes are reused; it takes a thread that is killed
 //! within some nanoseconds, and a word of data that happens to be its id. glibc's mutexes have the same race; the
 //! kernel offers no way without it, short of a call for each lock.
+//!
+//! The same holds for one more store: where nobody was asleep, the bit is taken away after the lock was given back
+//! (`FUTEX_WAKE_OP`). Who gives the bytes of a lock to another object while some process may still be giving it back can
+//! lose the highest bit of what stands where the word was.
 //!
 //! # What a wrong word does
 //!
@@ -256,6 +262,7 @@ impl Word {
             return None;
         }
         record.push(self);
+        record.clear_pending();
         Some(())
     }
 
@@ -271,10 +278,10 @@ impl Word {
         }
         record.set_pending(&self.word);
         let taken = self.contend(record, deadline, success);
-        match taken {
-            Ok(_) => record.push(self),
-            Err(_) => record.clear_pending(),
+        if taken.is_ok() {
+            record.push(self);
         }
+        record.clear_pending();
         taken
     }
 
@@ -301,7 +308,7 @@ impl Word {
                 continue;
             }
             match self.sleep(seen, deadline, &mut pace)? {
-                Waited::TimedOut => owner::look_after(self, seen & OWNER == record.id()),
+                Waited::TimedOut => owner::look_after(self, record.id()),
                 Waited::Over => {}
             }
             slept = WAITERS;

@@ -181,7 +181,7 @@ impl Word {
         }
         record.clear_pending();
         if slept? == Waited::TimedOut {
-            owner::look_after(self, seen & OWNER == record.id());
+            owner::look_after(self, record.id());
         }
         Ok(())
     }
