@@ -18,6 +18,7 @@ pub(super) static TABLE: Table = Table {
         ("contending", contended::throughput),
         ("waiting", contended::waits),
         ("reading", readers::measure),
+        ("counting", uncontended::semaphores),
         ("waking", wakes::measure),
         ("dying", deaths::measure),
     ],

@@ -1,12 +1,14 @@
 //! One thread that takes and gives back a lock that nobody else wants.
 
 use anyhow::Result;
-use commons::sync::Mutex;
+use commons::Shared;
+use commons::sync::{Mutex, Semaphore};
 
 use crate::harness::{Context, Variant, interleave};
 use crate::partner::Memory;
 use crate::pthread;
 use crate::report::{Unit, Work};
+use crate::scratch::Name;
 use crate::statistics::Limit;
 
 const BATCH: u32 = 20_000;
@@ -47,5 +49,46 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
             .row("pthread, robust", Unit::Nanoseconds, robust)
             .row("commons", Unit::Nanoseconds, commons)
             .ratio(&commons.over(robust), Some(Limit::AtMost(0.6))),
+    ])
+}
+
+#[repr(C)]
+struct Semaphores {
+    commons: Semaphore,
+    pthread: pthread::Semaphore,
+}
+
+/// Permits need a segment with a name, that Commons attached.
+pub(super) fn semaphores(context: &Context) -> Result<Vec<Work>> {
+    // SAFETY: valid when zero, or initialised below before it is used.
+    let plain = unsafe { Memory::<Semaphores>::zeroed()? };
+    plain.pthread.init(1)?;
+    plain.commons.post(1)?;
+    let name = Name::new("permits");
+    let permits: Shared<Semaphore> = Shared::create(name.as_str())?;
+    permits.post(1)?;
+    let mut variants = [
+        Variant::batch("sem_t", BATCH, || {
+            plain.pthread.wait_and_post();
+            Ok(())
+        }),
+        Variant::batch("commons, plain", BATCH, || {
+            plain.commons.wait();
+            Ok(plain.commons.post(1)?)
+        }),
+        Variant::batch("commons, with permit", BATCH, || {
+            drop(permits.acquire()?);
+            Ok(())
+        }),
+    ];
+    let series = interleave(context.rounds(400, 60), &mut variants)?;
+    let [[sem], [plain], [permit]] = &series[..] else { unreachable!("three variants") };
+    Ok(vec![
+        Work::new("take one from a semaphore and give it back, uncontended")
+            .row("sem_t", Unit::Nanoseconds, sem)
+            .row("commons, plain", Unit::Nanoseconds, plain)
+            .ratio(&plain.over(sem), Some(Limit::AtMost(1.0)))
+            .row("commons, with permit", Unit::Nanoseconds, permit)
+            .ratio(&permit.over(sem), Some(Limit::AtMost(1.8))),
     ])
 }

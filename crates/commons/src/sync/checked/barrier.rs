@@ -225,7 +225,7 @@ mod interleavings {
                     thread::yield_now();
                 }
                 other.reset();
-                drop(other.join(4).map(std::mem::forget));
+                let _ = other.join(4).map(std::mem::forget);
             });
             waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
             resetter.join().unwrap();
