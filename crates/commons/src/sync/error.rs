@@ -11,7 +11,9 @@ pub enum SyncError {
     WouldBlock,
 
     /// Somebody else still had it when the time was over.
-    #[error("not to be had in time: somebody else has it; 'commons locks' says who")]
+    #[error(
+        "not to be had in time: somebody else has it; of mutexes and reader-writer locks 'commons locks' says who"
+    )]
     TimedOut,
 
     /// This thread has it already, so that waiting for it would never end.
@@ -43,7 +45,7 @@ pub enum SyncError {
     /// The object does not lie in a segment that Commons attached, so that nobody could tell whether a holder
     /// still lives.
     #[error(
-        "it lies in no segment that Commons attached here, so that a holder's death would go unnoticed; use Attachment::object or Shared, or calls without a permit"
+        "it lies in no segment with a name that Commons attached here as an object, so that a holder's death would go unnoticed; use Shared or Attachment::object there, or calls without a permit"
     )]
     NoSegment,
 

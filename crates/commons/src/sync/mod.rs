@@ -14,7 +14,7 @@
 //! All are valid, and unlocked, when all their bytes are zero; each one's source opens with its layout, its states, and
 //! why a crash between any two steps is safe. They lie in any memory that processes share: best in a
 //! [`Shared`](crate::Shared) object or through [`Attachment::object`](crate::Attachment::object), which let them find
-//! their segment: permits need that, and the rare deaths that the kernel does not tell of.
+//! their segment if it has a name: permits need that, and the rare deaths that the kernel does not tell of.
 //!
 //! # Forgotten guards
 //!
@@ -29,7 +29,7 @@
 //! - [`MAX_HELD`] locks for each thread.
 //! - No priority inheritance: the kernel's inheriting futexes and its lists of held locks do not go together across pid
 //!   namespaces.
-//! - Not for signal handlers, but for [`Semaphore::post`].
+//! - Not for signal handlers, but for [`Semaphore::post`], [`Event::set`] and [`AutoEvent::set`].
 //! - On a C library other than glibc, which has no list of its own yet, a thread's first robust `pthread_mutex_t` after its
 //!   first lock here takes the list away.
 

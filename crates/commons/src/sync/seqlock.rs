@@ -120,7 +120,7 @@ impl<T: Bytes> SeqLock<T> {
         }
     }
 
-    /// The value.
+    /// The value as of one moment, all of one write. Never waits for a lock; tries again while writers go on.
     #[inline]
     pub fn read(&self) -> T {
         loop {

@@ -74,8 +74,8 @@
 //!
 //! # What a wrong word does
 //!
-//! Others may write anything, at any time. A word that names an owner which is not there is waited for with an end
-//! ([`owner`]), a word that was changed while this thread had the lock is left as it is found, and the node is never
+//! Others may write anything, at any time. A word that names an owner which is not there is found out ([`owner`]) where
+//! that can be told, and waited for elsewhere, a word that was changed while this thread had the lock is left as it is found, and the node is never
 //! read.
 
 use std::ptr;

@@ -9,7 +9,7 @@ use super::super::Errno;
 /// Why a wait ended. Whichever it is, the caller looks at the word again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waited {
-    /// Woken, or interrupted by a signal, or the word had another value at once.
+    /// Woken, or the word had another value.
     Over,
     /// The time is over, and nobody woke this thread.
     TimedOut,
@@ -17,17 +17,28 @@ pub(crate) enum Waited {
 
 /// Sleeps while the word has this value, for so long at most; woken through any mapping of the same memory.
 pub(crate) fn wait(word: &AtomicU32, value: u32, most: Option<Duration>) -> Waited {
-    let most = most.map(|most| libc::timespec {
-        tv_sec: libc::time_t::try_from(most.as_secs()).unwrap_or(libc::time_t::MAX),
-        tv_nsec: most.subsec_nanos() as _,
+    /// As `FUTEX_WAIT`, with a moment instead of a length of time.
+    const UNTIL: libc::c_int = libc::FUTEX_WAIT_BITSET;
+    let until = most.map(moment);
+    let until = until.as_ref().map(|until| libc::timespec {
+        tv_sec: libc::time_t::try_from(until.seconds).unwrap_or(libc::time_t::MAX),
+        tv_nsec: until.nanoseconds as _,
     });
-    let timeout = most.as_ref().map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: the word and the time live as long as the call; the kernel reads no other memory.
-    let slept = unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, timeout) };
-    if slept == -1 && Errno::from_io_error(&std::io::Error::last_os_error()) == Some(Errno::TIMEDOUT) {
-        Waited::TimedOut
-    } else {
-        Waited::Over
+    let timeout = until.as_ref().map_or(ptr::null(), ptr::from_ref);
+    let (nothing, anybody) = (ptr::null::<u32>(), u32::MAX);
+    loop {
+        // SAFETY: the word and the time live as long as the call; the kernel reads no other memory.
+        let slept =
+            unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), UNTIL, value, timeout, nothing, anybody) };
+        if slept != -1 {
+            return Waited::Over;
+        }
+        match Errno::from_io_error(&std::io::Error::last_os_error()) {
+            // On until the same moment: else signals, coming often enough, would put it off for ever.
+            Some(Errno::INTR) if most.is_some() => {}
+            Some(Errno::TIMEDOUT) => return Waited::TimedOut,
+            _ => return Waited::Over,
+        }
     }
 }
 
@@ -140,24 +151,27 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], most: Option<Duration>, blin
     }
     let until = most.map(moment);
     let until = until.as_ref().map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: the words, the list of them and the time live as long as the call; the kernel reads no other memory.
-    let slept = unsafe {
-        libc::syscall(
-            libc::SYS_futex_waitv,
-            waiters.as_ptr(),
-            words.len().min(MOST_WORDS),
-            0,
-            until,
-            libc::CLOCK_MONOTONIC,
-        )
-    };
-    if slept >= 0 {
-        return Waited::Over;
-    }
-    match Errno::from_io_error(&std::io::Error::last_os_error()) {
-        Some(Errno::TIMEDOUT) => Waited::TimedOut,
-        Some(Errno::AGAIN | Errno::INTR) => Waited::Over,
-        _ => wait(first, value, Some(most.map_or(blind, |most| most.min(blind)))),
+    loop {
+        // SAFETY: the words, the list of them and the time live as long as the call; the kernel reads no other memory.
+        let slept = unsafe {
+            libc::syscall(
+                libc::SYS_futex_waitv,
+                waiters.as_ptr(),
+                words.len().min(MOST_WORDS),
+                0,
+                until,
+                libc::CLOCK_MONOTONIC,
+            )
+        };
+        if slept >= 0 {
+            return Waited::Over;
+        }
+        return match Errno::from_io_error(&std::io::Error::last_os_error()) {
+            Some(Errno::INTR) if most.is_some() => continue,
+            Some(Errno::TIMEDOUT) => Waited::TimedOut,
+            Some(Errno::AGAIN | Errno::INTR) => Waited::Over,
+            _ => wait(first, value, Some(most.map_or(blind, |most| most.min(blind)))),
+        };
     }
 }
 
