@@ -147,6 +147,9 @@ impl<T> Mutex<T> {
 impl<T: ?Sized> Mutex<T> {
     /// Locks, waiting for as long as it takes.
     ///
+    /// The error can have a guard, which borrows the mutex: `?` cannot pass it on to where the mutex is gone. `match` it,
+    /// or use [`lock_or_recover`](Mutex::lock_or_recover).
+    ///
     /// # Errors
     ///
     /// [`LockError::OwnerDied`] has the guard. [`SyncError::Unrecoverable`], [`SyncError::WouldDeadlock`],
