@@ -1,0 +1,1 @@
+//! libgpl's `shm_util`, `nob_util` and `sem_util`.

@@ -1,0 +1,1 @@
+//! NSPR's named shared memory and semaphores.

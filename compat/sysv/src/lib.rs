@@ -1,0 +1,1 @@
+//! System V shared memory and semaphores, in user space.
