@@ -44,7 +44,7 @@ use std::cell::UnsafeCell;
 use std::ptr::{self, NonNull, null_mut};
 use std::sync::atomic::{
     AtomicPtr, AtomicU32 as PlainU32, AtomicUsize,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
+    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
     compiler_fence,
 };
 
@@ -76,6 +76,8 @@ pub(crate) struct Record {
     held: PlainU32,
     /// Where the thread begins to look for a free slot of an `RwLock`.
     turn: PlainU32,
+    /// Whether it needs a fence of its own where others mostly bring one about: 1 if so.
+    fences: PlainU32,
     /// What the kernel and the C library see.
     list: List,
     /// For threads whose C library has registered no list.
@@ -115,6 +117,7 @@ static NONE: Record = Record {
     id: PlainU32::new(0),
     held: PlainU32::new(0),
     turn: PlainU32::new(0),
+    fences: PlainU32::new(0),
     list: List { first: Anchor::NEW, last: Anchor::NEW },
     own: UnsafeCell::new(Head { next: 0, futex_offset: 0, pending: 0 }),
     stack: [const { AtomicUsize::new(0) }; STACK],
@@ -205,6 +208,16 @@ impl Record {
 
     pub(super) fn set_turn(&self, turn: u32) {
         self.turn.store(turn, Relaxed);
+    }
+
+    /// What this thread wrote before is ordered before what it reads after, as seen by who calls
+    /// [`heavy_barrier`](primitive::heavy_barrier) in between.
+    #[inline]
+    pub(super) fn light_barrier(&self) {
+        primitive::light_barrier();
+        if self.fences.load(Relaxed) != 0 {
+            primitive::fence(SeqCst);
+        }
     }
 
     /// Whether it holds nothing, as most threads do when they lock.
@@ -449,6 +462,7 @@ fn set_up() -> Result<&'static Record, SyncError> {
     };
     let id = primitive::thread_id();
     record.id.store(id, Relaxed);
+    record.fences.store(u32::from(!primitive::hear_barriers()), Relaxed);
     // Threads with ids that follow each other are spread, so that none has a cache line next to another's, which
     // processors like to fetch in pairs.
     record.set_turn(id.wrapping_mul(9));

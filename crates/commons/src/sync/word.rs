@@ -85,7 +85,7 @@ use super::backoff::{Backoff, Deadline, Pace};
 use super::error::SyncError;
 use super::owner;
 use super::primitive::{
-    self, AtomicU32, Change,
+    self, AtomicU32,
     Ordering::{self, Acquire, Relaxed, Release},
     Waited, constructor,
 };
@@ -97,6 +97,15 @@ pub(crate) const WAITERS: u32 = 0x8000_0000;
 pub(crate) const OWNER_DIED: u32 = 0x4000_0000;
 /// The owner's thread id.
 pub(crate) const OWNER: u32 = 0x3fff_ffff;
+
+/// In `sleepers`: every thread has passed a barrier since somebody asked to be woken.
+const READY: u32 = 0x8000_0000;
+
+/// How long to sleep at most where the kernel has no such barrier.
+const UNSURE: Duration = Duration::from_millis(1);
+
+/// How often to look for what another processor is about to do.
+const LOOKS: u32 = if primitive::MODEL { 1 } else { 128 };
 
 /// In the flags: somebody gave the lock up without mending the data.
 pub(super) const UNRECOVERABLE: u32 = 1;
@@ -124,8 +133,10 @@ pub(super) enum Taken {
 pub(crate) struct Word {
     word: AtomicU32,
     flags: AtomicU32,
+    sleepers: AtomicU32,
+    eager: AtomicU32,
     #[cfg(not(commons_model))]
-    unused: [u32; 3],
+    unused: u32,
     #[cfg(not(commons_model))]
     node32: AtomicU32,
     #[cfg(not(commons_model))]
@@ -140,7 +151,11 @@ pub(crate) struct Word {
 const _: () = {
     assert!(size_of::<Word>() == 40 && align_of::<Word>() == 8);
     assert!(std::mem::offset_of!(Word, word) == 0 && std::mem::offset_of!(Word, flags) == 4);
-    assert!(std::mem::offset_of!(Word, node32) == 20 && std::mem::offset_of!(Word, node64) == 32);
+    assert!(
+        std::mem::offset_of!(Word, sleepers) == 8
+            && std::mem::offset_of!(Word, node32) == 20
+            && std::mem::offset_of!(Word, node64) == 32
+    );
 };
 
 impl Word {
@@ -150,8 +165,10 @@ impl Word {
             Word {
                 word: AtomicU32::new(0),
                 flags: AtomicU32::new(0),
+                sleepers: AtomicU32::new(0),
+                eager: AtomicU32::new(0),
                 #[cfg(not(commons_model))]
-                unused: [0; 3],
+                unused: 0,
                 #[cfg(not(commons_model))]
                 node32: AtomicU32::new(0),
                 #[cfg(not(commons_model))]
@@ -262,8 +279,22 @@ impl Word {
             return None;
         }
         record.push(self);
+        self.keep_sleepers();
         record.clear_pending();
         Some(())
+    }
+
+    /// Just taken: if somebody may be asleep, the word has to say so, for the kernel.
+    #[inline]
+    pub(super) fn keep_sleepers(&self) {
+        if self.sleepers.load(Relaxed) != 0 {
+            self.mark_sleepers();
+        }
+    }
+
+    #[cold]
+    fn mark_sleepers(&self) {
+        self.word.fetch_or(WAITERS, Relaxed);
     }
 
     /// Takes it in whatever way it takes.
@@ -280,6 +311,7 @@ impl Word {
         let taken = self.contend(record, deadline, success);
         if taken.is_ok() {
             record.push(self);
+            self.keep_sleepers();
         }
         record.clear_pending();
         taken
@@ -294,6 +326,9 @@ impl Word {
             if seen & OWNER == 0 {
                 let taken = record.id() | seen & WAITERS | slept;
                 if self.word.compare_exchange_weak(seen, taken, success, Relaxed).is_ok() {
+                    if self.eager.load(Relaxed) == record.id() {
+                        self.eager.store(0, Relaxed);
+                    }
                     return Ok(if seen & OWNER_DIED == 0 { Taken::Clean } else { Taken::OwnerDied });
                 }
                 continue;
@@ -304,10 +339,10 @@ impl Word {
             if seen & OWNER == record.id() && record.holds_alias(self) {
                 return Err(SyncError::WouldDeadlock);
             }
-            if backoff.spin() {
+            if backoff.spin() || self.is_left_to(record) {
                 continue;
             }
-            match self.sleep(seen, deadline, &mut pace)? {
+            match self.sleep(record, seen, deadline, &mut pace)? {
                 Waited::TimedOut => owner::look_after(self, record.id()),
                 Waited::Over => {}
             }
@@ -315,17 +350,78 @@ impl Word {
         }
     }
 
+    /// Asks the owner to leave the lock to this thread, and looks for a short while whether it does.
+    ///
+    /// Who gives the lock back and takes it again at once does so within its own cache, too quickly for others to see.
+    #[cold]
+    fn is_left_to(&self, record: &Record) -> bool {
+        self.eager.store(record.id(), Relaxed);
+        for _ in 0..LOOKS {
+            if self.word.load(Relaxed) & OWNER == 0 {
+                return true;
+            }
+            primitive::spin();
+        }
+        if self.eager.load(Relaxed) == record.id() {
+            self.eager.store(0, Relaxed);
+        }
+        false
+    }
+
+    /// Just given back: whether somebody who asked for it has taken it, and will see to the sleepers.
+    fn is_taken_by_eager(&self) -> bool {
+        self.eager.store(0, Relaxed);
+        for _ in 0..LOOKS {
+            let seen = self.word.load(Relaxed);
+            if seen & OWNER != 0 && (seen & WAITERS != 0 || self.sleepers.load(Relaxed) == 0) {
+                return true;
+            }
+            primitive::spin();
+        }
+        false
+    }
+
     /// Sleeps while the word, which has an owner, is as it was seen; a while at most.
     ///
     /// The bit is seen to also when the time is over: this thread may have been woken, and be the one who has to
     /// restore it for others who are still asleep.
-    pub(super) fn sleep(&self, seen: u32, deadline: Deadline, pace: &mut Pace) -> Result<Waited, SyncError> {
+    pub(super) fn sleep(
+        &self,
+        record: &Record,
+        seen: u32,
+        deadline: Deadline,
+        pace: &mut Pace,
+    ) -> Result<Waited, SyncError> {
+        let (ready, sure) = self.ask_to_be_woken(record);
         let told = seen | WAITERS;
         if seen != told && self.word.compare_exchange(seen, told, Relaxed, Relaxed).is_err() {
             return Ok(Waited::Over);
         }
-        let most = deadline.left()?;
-        Ok(primitive::wait(&self.word, told, pace.next(most)))
+        let most = pace.next(deadline.left()?);
+        let most = if sure { most } else { Some(most.map_or(UNSURE, |most| most.min(UNSURE))) };
+        Ok(primitive::wait_both((&self.word, told), (&self.sleepers, ready), most, LOOK.0))
+    }
+
+    /// Sees to it that whoever gives the word back from now on looks at `sleepers` and finds something there. What it
+    /// finds, and whether that is sure.
+    fn ask_to_be_woken(&self, record: &Record) -> (u32, bool) {
+        let asked = record.id();
+        let mut seen = self.sleepers.load(Relaxed);
+        while seen & READY == 0 {
+            if let Err(now) = self.sleepers.compare_exchange(seen, asked, Relaxed, Relaxed) {
+                seen = now;
+                continue;
+            }
+            if !primitive::heavy_barrier() {
+                return (asked, false);
+            }
+            let ready = asked | READY;
+            match self.sleepers.compare_exchange(asked, ready, Relaxed, Relaxed) {
+                Ok(_) => return (ready, true),
+                Err(now) => seen = now,
+            }
+        }
+        (seen, true)
     }
 
     /// Gives it back, if this thread has it; a guard that a forked child inherited gives nothing back.
@@ -337,7 +433,13 @@ impl Word {
         }
         record.set_pending(&self.word);
         record.pop();
-        if self.word.compare_exchange(record.id(), 0, Release, Relaxed).is_err() {
+        if self.word.load(Relaxed) == record.id() {
+            primitive::give_back(&self.word);
+            record.light_barrier();
+            if self.sleepers.load(Relaxed) | self.eager.load(Relaxed) != 0 {
+                self.wake_waiters(wake);
+            }
+        } else {
             self.hand_over(record, 0, wake);
         }
         record.clear_pending();
@@ -400,21 +502,26 @@ impl Word {
                 primitive::wake(&self.word, u32::MAX);
                 return;
             }
-            let freed = free | seen & WAITERS;
-            match self.word.compare_exchange_weak(seen, freed, Release, Relaxed) {
-                Ok(_) if freed & WAITERS == 0 => return,
+            match self.word.compare_exchange_weak(seen, free, Release, Relaxed) {
                 Ok(_) => break,
                 Err(now) => seen = now,
             }
         }
-        self.wake_waiters(wake);
+        record.light_barrier();
+        if seen & WAITERS | self.sleepers.load(Relaxed) | self.eager.load(Relaxed) != 0 {
+            self.wake_waiters(wake);
+        }
     }
 
-    /// Wakes who sleeps on a word that is free, and takes the bit away if that was nobody.
-    pub(super) fn wake_waiters(&self, wake: Wake) {
+    /// Wakes who sleeps on a word that is free; if that was nobody, nobody is looked for the next time.
+    #[cold]
+    fn wake_waiters(&self, wake: Wake) {
+        if self.eager.load(Relaxed) != 0 && self.is_taken_by_eager() || self.sleepers.load(Relaxed) == 0 {
+            return;
+        }
         match wake {
             Wake::One if primitive::wake(&self.word, 1) != 0 => {}
-            _ => drop(primitive::change_and_wake(&self.word, Change::Clear(WAITERS), u32::MAX)),
+            _ => primitive::clear_and_wake_all(&self.sleepers, &self.word),
         }
     }
 

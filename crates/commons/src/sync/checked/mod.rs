@@ -28,20 +28,18 @@ fn explore(body: impl Fn() + Send + Sync + 'static) {
     );
 }
 
-/// All interleavings and all orderings that the memory model allows.
+/// All orderings that the memory model allows, with threads that are interrupted three times at most, or as often as
+/// `LOOM_MAX_PREEMPTIONS` says: more takes hours.
 #[cfg(commons_loom)]
 fn explore(body: impl Fn() + Send + Sync + 'static) {
-    loom::model(move || {
-        super::primitive::model::begin();
-        body();
-    });
+    explore_within(3, body);
 }
 
-/// The same, with threads that are interrupted so often at most, where all would take too long.
+/// The same, with threads that are interrupted so often at most.
 #[cfg(commons_loom)]
 fn explore_within(interruptions: usize, body: impl Fn() + Send + Sync + 'static) {
     let mut explorer = loom::model::Builder::new();
-    explorer.preemption_bound = Some(interruptions);
+    explorer.preemption_bound = explorer.preemption_bound.or(Some(interruptions));
     explorer.check(move || {
         super::primitive::model::begin();
         body();

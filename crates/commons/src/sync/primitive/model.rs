@@ -207,6 +207,18 @@ pub(crate) fn thread_id() -> u32 {
     })
 }
 
+#[cfg(commons_loom)]
+loom::lazy_static! {
+    static ref BUCKET: loom::sync::atomic::AtomicUsize = loom::sync::atomic::AtomicUsize::new(0);
+}
+
+/// The lock of the kernel's under which it looks at a word, puts somebody to sleep and wakes: what was done before it is
+/// seen by whoever comes to it later.
+fn bucket() {
+    #[cfg(commons_loom)]
+    BUCKET.fetch_add(1, Ordering::AcqRel);
+}
+
 /// Whoever sleeps on a word, by its address, the longest first.
 type Sleepers = HashMap<usize, VecDeque<Arc<Sleeper>>>;
 
@@ -215,6 +227,8 @@ struct Sleeper {
     woken: AtomicBool,
     /// Whether it sleeps with a limit.
     limited: bool,
+    /// Whether it looks again after a second death.
+    looks_again: bool,
     timed_out: AtomicBool,
 }
 
@@ -229,6 +243,7 @@ pub(crate) fn wait(word: &AtomicU32, value: u32, most: Option<Duration>) -> Wait
         return Waited::Over;
     }
     let limited = most.is_some();
+    bucket();
     // The kernel looks at the newest value, and puts the thread among the sleepers in the same step.
     if word.fetch_or(0, Ordering::SeqCst) != value {
         return Waited::Over;
@@ -240,6 +255,7 @@ pub(crate) fn wait(word: &AtomicU32, value: u32, most: Option<Duration>) -> Wait
         thread: checker::thread::current(),
         woken: AtomicBool::new(false),
         limited,
+        looks_again: false,
         timed_out: AtomicBool::new(false),
     });
     sleepers().entry(std::ptr::from_ref(word).addr()).or_default().push_back(sleeper.clone());
@@ -247,11 +263,27 @@ pub(crate) fn wait(word: &AtomicU32, value: u32, most: Option<Duration>) -> Wait
         step();
         checker::thread::park();
     }
+    bucket();
     step();
     if sleeper.timed_out.load(StdOrdering::Relaxed) && is_late() { Waited::TimedOut } else { Waited::Over }
 }
 
 pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], _: Option<Duration>, _: Duration) -> Waited {
+    wait_for(words, false)
+}
+
+/// Whoever sleeps so looks again after a second death, and each one after that, as in what ships it does when a while
+/// has passed: one death never costs a wake-up, two within the same few instructions may.
+pub(crate) fn wait_both(
+    first: (&AtomicU32, u32),
+    second: (&AtomicU32, u32),
+    _: Option<Duration>,
+    _: Duration,
+) -> Waited {
+    wait_for(&[first, second], true)
+}
+
+fn wait_for(words: &[(&AtomicU32, u32)], looks_again: bool) -> Waited {
     if is_over() {
         return Waited::Over;
     }
@@ -259,8 +291,10 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], _: Option<Duration>, _: Dura
         thread: checker::thread::current(),
         woken: AtomicBool::new(false),
         limited: false,
+        looks_again,
         timed_out: AtomicBool::new(false),
     });
+    bucket();
     // The kernel looks at one word after the other, and puts the thread among its sleepers in the same step.
     let asleep = words.iter().all(|(word, value)| {
         let same = word.fetch_or(0, Ordering::SeqCst) == *value;
@@ -273,6 +307,7 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], _: Option<Duration>, _: Dura
         step();
         checker::thread::park();
     }
+    bucket();
     step();
     // Until now it was a sleeper on the other words, and whoever wakes one may have chosen it there.
     for queue in sleepers().values_mut() {
@@ -318,9 +353,11 @@ static STOPS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0
 #[cfg(commons_shuttle)]
 fn bury() {
     dead().push(thread_id());
+    let again = deaths() > 1;
     let mut late = Vec::new();
     for queue in sleepers().values_mut() {
-        let (over, on) = queue.drain(..).partition(|sleeper: &Arc<Sleeper>| sleeper.limited);
+        let over = |sleeper: &Arc<Sleeper>| sleeper.limited || again && sleeper.looks_again;
+        let (over, on) = queue.drain(..).partition(over);
         late.extend::<VecDeque<_>>(over);
         *queue = on;
     }
@@ -414,15 +451,46 @@ pub(crate) fn change_and_wake(word: &AtomicU32, change: Change, most: u32) -> u3
     }
     match change {
         Change::Set(value) => word.swap(value, Ordering::SeqCst),
+        Change::Zero => word.swap(0, Ordering::SeqCst),
         Change::Add(value) => word.fetch_add(value, Ordering::SeqCst),
         Change::Or(value) => word.fetch_or(value, Ordering::SeqCst),
-        Change::Clear(value) => word.fetch_and(!value, Ordering::SeqCst),
     };
     wake_now(word, most)
 }
 
+/// A store; for loom an exchange. It lets another thread's exchange find what a store has replaced already, and then takes
+/// that exchange for the later of the two, which no machine does.
+pub(crate) fn give_back(word: &AtomicU32) {
+    #[cfg(commons_loom)]
+    word.swap(0, Ordering::Release);
+    #[cfg(not(commons_loom))]
+    word.store(0, Ordering::Release);
+}
+
+pub(crate) fn clear_and_wake_all(first: &AtomicU32, _second: &AtomicU32) {
+    change_and_wake(first, Change::Zero, u32::MAX);
+}
+
+pub(crate) fn hear_barriers() -> bool {
+    true
+}
+
+/// Shuttle's threads see all in order; loom needs a fence on both sides.
+pub(crate) fn heavy_barrier() -> bool {
+    #[cfg(commons_loom)]
+    fence(Ordering::SeqCst);
+    step();
+    true
+}
+
+pub(crate) fn light_barrier() {
+    #[cfg(commons_loom)]
+    fence(Ordering::SeqCst);
+}
+
 /// Without a step in which anything else could happen.
 fn wake_now(word: &AtomicU32, most: u32) -> u32 {
+    bucket();
     let address = std::ptr::from_ref(word).addr();
     let mut woken = 0;
     while woken < most {

@@ -1,6 +1,7 @@
 //! The real thing.
 
 use std::cell::Cell;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::sync::thread::Record;
@@ -68,6 +69,48 @@ pub(crate) fn change_and_wake(word: &AtomicU32, change: Change, most: u32) -> u3
 /// Sleeps while all words have their values. Where the kernel cannot do that it sleeps on the first, `blind` at most.
 pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], most: Option<Duration>, blind: Duration) -> Waited {
     sys::futex::wait_any(words, most, blind)
+}
+
+/// The same with two words, for whom a second death may go unnoticed: see the model's.
+pub(crate) fn wait_both(
+    first: (&AtomicU32, u32),
+    second: (&AtomicU32, u32),
+    most: Option<Duration>,
+    blind: Duration,
+) -> Waited {
+    sys::futex::wait_any(&[first, second], most, blind)
+}
+
+/// Makes a word 0 that nobody else changes from what it is, but for a bit that may be lost.
+#[inline(always)]
+pub(crate) fn give_back(word: &AtomicU32) {
+    word.store(0, Ordering::Release);
+}
+
+/// Clears the first word and wakes all who sleep on both of them, in one step of the kernel's.
+pub(crate) fn clear_and_wake_all(first: &AtomicU32, second: &AtomicU32) {
+    sys::futex::change_and_wake(first, Change::Zero, u32::MAX);
+    if !sys::futex::can_wait_for_any() {
+        // They sleep on one only.
+        sys::futex::wake(second, u32::MAX);
+    }
+}
+
+/// Whether other processes' [`heavy_barrier`] reaches this process's threads, from now on.
+pub(crate) fn hear_barriers() -> bool {
+    sys::barrier::register()
+}
+
+/// All threads of all processes that hear it have done what comes before it in them, or have not begun what comes after:
+/// each passes a full barrier somewhere in this call. `false` if the kernel has no such thing.
+pub(crate) fn heavy_barrier() -> bool {
+    sys::barrier::all()
+}
+
+/// The other half of [`heavy_barrier`]: the compiler, too, leaves what is before it before it.
+#[inline(always)]
+pub(crate) fn light_barrier() {
+    std::sync::atomic::compiler_fence(Ordering::SeqCst);
 }
 
 /// A moment within a loop that waits for another processor.

@@ -133,6 +133,7 @@ impl Word {
         let taken = self.futex().compare_exchange(seen, taken, SeqCst, Relaxed).is_ok();
         if taken {
             record.push(self);
+            self.keep_sleepers();
         }
         record.clear_pending();
         taken
@@ -174,7 +175,7 @@ impl Word {
             return Err(SyncError::WouldDeadlock);
         }
         record.set_pending(self.futex());
-        let slept = self.sleep(seen, deadline, pace);
+        let slept = self.sleep(record, seen, deadline, pace);
         if slept.is_ok() && !self.is_taken() {
             // The wake-up may have been for one only.
             primitive::wake(self.futex(), u32::MAX);

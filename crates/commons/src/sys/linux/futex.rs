@@ -1,7 +1,10 @@
 //! Futexes: sleeping until a word in shared memory changes, and waking who sleeps.
 
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicU32,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::time::Duration;
 
 use super::super::Errno;
@@ -56,12 +59,12 @@ pub(crate) fn wake(word: &AtomicU32, most: u32) -> u32 {
 pub(crate) enum Change {
     /// The word becomes this.
     Set(u32),
+    /// The word becomes 0.
+    Zero,
     /// This is added, wrapping around.
     Add(u32),
     /// This bit is set.
     Or(u32),
-    /// This bit is cleared.
-    Clear(u32),
 }
 
 impl Change {
@@ -69,9 +72,12 @@ impl Change {
     fn operation(self) -> u32 {
         let (operation, argument) = match self {
             Change::Set(value) => (libc::FUTEX_OP_SET, value),
+            // Without a shift, and 0 for what the word becomes.
+            Change::Zero => {
+                return (libc::FUTEX_OP_SET as u32) << 28 | (libc::FUTEX_OP_CMP_EQ as u32) << 24 | 1;
+            }
             Change::Add(value) => (libc::FUTEX_OP_ADD, value),
             Change::Or(value) => (libc::FUTEX_OP_OR, value),
-            Change::Clear(value) => (libc::FUTEX_OP_ANDN, value),
         };
         debug_assert!(argument.is_power_of_two());
         // The last two say when more are to be woken: if the word was 1. Nobody asks for that; it harms nobody.
@@ -82,9 +88,9 @@ impl Change {
     fn apply(self, word: &AtomicU32) {
         match self {
             Change::Set(value) => word.swap(value, SeqCst),
+            Change::Zero => word.swap(0, SeqCst),
             Change::Add(value) => word.fetch_add(value, SeqCst),
             Change::Or(value) => word.fetch_or(value, SeqCst),
-            Change::Clear(value) => word.fetch_and(!value, SeqCst),
         };
     }
 }
@@ -140,11 +146,22 @@ struct Time {
 ///
 /// A kernel before Linux 5.16 cannot do that: there it sleeps on the first word alone, for `blind` at most.
 pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], most: Option<Duration>, blind: Duration) -> Waited {
+    match words.len() {
+        0..=2 => wait_any_of::<2>(words, most, blind),
+        _ => wait_any_of::<MOST_WORDS>(words, most, blind),
+    }
+}
+
+fn wait_any_of<const MOST: usize>(
+    words: &[(&AtomicU32, u32)],
+    most: Option<Duration>,
+    blind: Duration,
+) -> Waited {
     /// A word of 32 bits, which processes share.
     const FLAGS: u32 = 2;
     let Some(&(first, value)) = words.first() else { return Waited::Over };
     let none = Waiter { value: 0, address: 0, flags: FLAGS, reserved: 0 };
-    let mut waiters = [none; MOST_WORDS];
+    let mut waiters = [none; MOST];
     for (waiter, (word, value)) in waiters.iter_mut().zip(words) {
         *waiter =
             Waiter { value: (*value).into(), address: word.as_ptr().expose_provenance() as u64, ..none };
@@ -157,7 +174,7 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], most: Option<Duration>, blin
             libc::syscall(
                 libc::SYS_futex_waitv,
                 waiters.as_ptr(),
-                words.len().min(MOST_WORDS),
+                words.len().min(MOST),
                 0,
                 until,
                 libc::CLOCK_MONOTONIC,
@@ -172,6 +189,28 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], most: Option<Duration>, blin
             Some(Errno::AGAIN | Errno::INTR) => Waited::Over,
             _ => wait(first, value, Some(most.map_or(blind, |most| most.min(blind)))),
         };
+    }
+}
+
+/// Whether [`wait_any`] does what it says, rather than sleep on the first word for a while.
+pub(crate) fn can_wait_for_any() -> bool {
+    const YES: u32 = 1;
+    const NO: u32 = 2;
+    static ANSWER: AtomicU32 = AtomicU32::new(0);
+    match ANSWER.load(Relaxed) {
+        YES => true,
+        NO => false,
+        _ => {
+            // No words at all: a kernel that knows the call refuses that, and tells so.
+            let (nothing, none) = (ptr::null::<Waiter>(), ptr::null::<Time>());
+            // SAFETY: with no words to sleep on the kernel reads no memory.
+            let asked =
+                unsafe { libc::syscall(libc::SYS_futex_waitv, nothing, 0, 0, none, libc::CLOCK_MONOTONIC) };
+            let error = Errno::from_io_error(&std::io::Error::last_os_error());
+            let can = asked == -1 && error == Some(Errno::INVAL);
+            ANSWER.store(if can { YES } else { NO }, Relaxed);
+            can
+        }
     }
 }
 
@@ -196,16 +235,25 @@ mod tests {
     fn a_word_is_changed_whether_or_not_anybody_sleeps() {
         for (change, before, after) in [
             (Change::Set(1 << 30), 1 << 31, 1 << 30),
+            (Change::Zero, 1 << 31 | 5, 0),
             (Change::Add(1), 7, 8),
             (Change::Add(1), u32::MAX, 0),
             (Change::Or(1 << 31), 5, 1 << 31 | 5),
-            (Change::Clear(1 << 31), 1 << 31 | 5, 5),
-            (Change::Clear(1 << 31), 5, 5),
         ] {
             let word = AtomicU32::new(before);
             assert_eq!(change_and_wake(&word, change, u32::MAX), 0);
             assert_eq!(word.load(SeqCst), after, "{change:?}");
         }
+    }
+
+    #[test]
+    fn it_is_known_whether_one_can_sleep_on_several_words() {
+        let words = [const { AtomicU32::new(1) }; 2];
+        let all = words.each_ref().map(|word| (word, 1));
+        let begun = std::time::Instant::now();
+        let (most, blind) = (Duration::from_millis(60), Duration::from_millis(1));
+        wait_any(&all, Some(most), blind);
+        assert_eq!(can_wait_for_any(), begun.elapsed() >= most);
     }
 
     #[test]
