@@ -6,6 +6,8 @@
 //! | -------- | -------------------------------------------------------------------------------------------- |
 //! | 0 to 3   | the word: in its low 30 bits the owner's thread id, above them `OWNER_DIED` and `WAITERS`    |
 //! | 4 to 7   | flags, for whoever builds on it; `UNRECOVERABLE` is the lowest bit                           |
+//! | 8 to 11  | `sleepers`: 0, or the id of whoever asked last to be woken, and `READY` when that is sure    |
+//! | 12 to 15 | `eager`: 0, or the id of a thread that looks at the word all the time, to have it next       |
 //! | 20 to 23 | the node of the kernel's list in a 32-bit process                                            |
 //! | 32 to 39 | the node in a 64-bit process                                                                 |
 //!
@@ -14,53 +16,84 @@
 //!
 //! # States
 //!
-//! | word                  | means                                                                               |
-//! | --------------------- | ----------------------------------------------------------------------------------- |
-//! | `0`                   | free                                                                                |
-//! | `WAITERS`             | free; somebody may be asleep, and whoever gives it back next wakes one              |
-//! | `id`                  | taken                                                                               |
-//! | `id + WAITERS`        | taken; whoever gives it back wakes one                                              |
+//! | word                       | means                                                                          |
+//! | -------------------------- | ------------------------------------------------------------------------------ |
+//! | `0`                        | free                                                                           |
+//! | `id`                       | taken                                                                          |
+//! | `id + WAITERS`             | taken, and somebody may be asleep: the kernel wakes one if the owner ends      |
 //! | `OWNER_DIED` (+ `WAITERS`) | free; the owner died, or gave it up unmended (then `UNRECOVERABLE` is set)     |
 //!
-//! | from                  | to                    | by                                                          |
-//! | --------------------- | --------------------- | ----------------------------------------------------------- |
-//! | `0`                   | `id`                  | who takes it                                                |
-//! | `id`                  | `0`                   | who gives it back                                           |
-//! | `id`                  | `id + WAITERS`        | who is about to sleep                                       |
-//! | `id + WAITERS`        | `WAITERS`             | who gives it back; it then wakes one                        |
-//! | `… WAITERS`           | `…`                   | the same, if nobody was asleep; in one step it wakes all that are by then |
-//! | `WAITERS`, `OWNER_DIED…` | `id (+ WAITERS)`   | who takes it; with `WAITERS` if it was there or it has slept |
-//! | `id (+ WAITERS)`      | `OWNER_DIED (+ WAITERS)` | the kernel as the owner ends; it then wakes one          |
+//! | from                  | to                       | by                                                             |
+//! | --------------------- | ------------------------ | -------------------------------------------------------------- |
+//! | `0`                   | `id`                     | who takes it; `id + WAITERS` if it has slept                   |
+//! | `id`                  | `id + WAITERS`           | who is about to sleep; who took it and finds `sleepers` not 0  |
+//! | `id (+ WAITERS)`      | `0`, or `OWNER_DIED`     | who gives it back, in order or unmended                        |
+//! | `OWNER_DIED…`         | `id (+ WAITERS)`         | who takes it; with `WAITERS` if it was there or it has slept   |
+//! | `id (+ WAITERS)`      | `OWNER_DIED (+ WAITERS)` | the kernel as the owner ends; it then wakes one                |
+//! | `id (+ WAITERS)`      | `OWNER_DIED + WAITERS`   | who finds that the owner is no more ([`owner`]), or takes it from one by force |
+//!
+//! A `WAITERS` without an owner is nobody's doing, and is kept by whoever takes it.
+//!
+//! # Giving back is a store
+//!
+//! An exchange costs as much as all the rest of taking and giving back. So the owner stores 0, and then looks at
+//! `sleepers`, without a barrier in between: its processor may look before others see the store. Who is about to sleep
+//! makes up for that. It puts its id into `sleepers`, has the kernel put a barrier into every running thread of every
+//! process that has locks (`membarrier(2)`; a thread that does not run passed one when it stopped), and only then sets
+//! `READY`, looks at the word, and sleeps. The barrier falls somewhere into the owner's program. If behind its store,
+//! then the sleeper sees the word free, and does not sleep. If before it, then the look at `sleepers` comes after the
+//! barrier too, and finds the id. Which of the two, does not matter.
+//!
+//! The store may wipe out a `WAITERS` that was set an instant ago: that bit is for the kernel alone, in case the owner
+//! ends. Who gives back goes by `sleepers`. Whoever takes the word looks there too, and sets the bit again.
+//!
+//! `READY` is set by compare-and-swap from the own id: whoever finds another's id in between, or 0, begins anew with a
+//! barrier of its own. So `READY` is never set on the strength of a barrier that came before somebody cleared it.
+//!
+//! Where the kernel has no such barrier, for the owner's process, the owner uses a fence; for the sleeper's, it sleeps for
+//! a millisecond at most.
 //!
 //! # Why no wake-up is lost
 //!
-//! Whoever sleeps has seen to `WAITERS` being in the word, and the kernel lets it sleep only while the word still is
-//! what it saw. `WAITERS` goes away only together with everybody's sleep, in one step of the kernel's
-//! (`FUTEX_WAKE_OP`): so as long as somebody is asleep, the bit is in the word. With the bit in it, whoever gives the
-//! lock back wakes one, who takes the lock, with the bit set, or finds it taken, sees to the bit, and sleeps again.
-//!
-//! Taking the bit away by a compare-and-swap, once a wake-up has found nobody, is not enough: meanwhile another may
-//! have taken the lock, somebody fallen asleep, and the lock been given back, so that the word is the same again; if
-//! that owner is killed before it wakes the sleeper, and a third has the lock when the kernel looks, nobody ever does.
-//! (`checked/mutex.rs` finds that in some hundred thousand interleavings.)
+//! Whoever is asleep sleeps on two words at once: the lock's, while it has an owner and `WAITERS`, and `sleepers`, while
+//! that is what it saw, with `READY`. So as long as anybody is asleep, `sleepers` is not 0: it is cleared in one step of
+//! the kernel's together with everybody's sleep (`FUTEX_WAKE_OP`), by who has given the lock back, found it not 0, and
+//! woken nobody. And as long as it is not 0, whoever gives the lock back wakes one, who takes the lock, with `WAITERS`, or
+//! finds it taken, sees to the bit, and sleeps again.
 //!
 //! A woken waiter that is killed before it takes the lock would swallow that wake-up. But all the while it waits,
 //! `pending` in the head of its list names this lock, and the kernel, finding the lock so named without an owner,
-//! wakes one more. If it has an owner by then, that one found `WAITERS` in the word, kept it, and will wake one.
-//! (Kernels that lack the mend of 6.2 do so for a word of 0 only: there, who was passed over looks again within a second.)
+//! wakes one more. If it has an owner by then, that one will find `sleepers` not 0, and wake one.
+//!
+//! Where the kernel cannot let a thread sleep on two words (before Linux 5.16), it sleeps on the lock's alone, for 50 ms
+//! at most.
+//!
+//! # Leaving it to others
+//!
+//! An owner that gives the lock back and takes it again at once does so within its own cache: another processor that looks
+//! at the word, however often, finds it taken. So who has looked in vain for a microsecond puts its id into `eager` and
+//! looks on for a while; whoever gives the lock back and sees that leaves the lock alone until somebody has it, or for a
+//! while at most. Nothing rests on it but the length of waits: the id may be overwritten, be that of a dead thread, or
+//! stay behind, at the cost of one such while. Who has left the lock to somebody need not wake anybody if that one has
+//! set `WAITERS`, or there are no sleepers: it will find them when it gives the lock back, or the kernel will.
 //!
 //! # Why a crash between any two steps is safe
 //!
 //! Taking: before the compare-and-swap nothing has changed; after it, `pending` or the list tells the kernel. `pending`
 //! does not go on naming a lock once that is in the list: the kernel would leave it out in its walk and look at it only
 //! after that, which it does not come to if a neighbour has cut the list further down.
-//! Giving back: until the compare-and-swap the word has the owner's id, and `pending` tells the kernel to mark it;
-//! after it the lock is free, and should the wake-up not have been sent, the kernel sends it, since `pending` names a
-//! lock without an owner.
+//! Giving back: until the store the word has the owner's id, and `pending` tells the kernel to mark it; after it the lock
+//! is free, and should the wake-up not have been sent, the kernel sends it, since `pending` names a lock without an owner.
+//! If another has taken it by then, that one sends it when it gives the lock back, or, having set `WAITERS`, when it ends.
+//! Asking to be woken: `sleepers` without a sleeper costs whoever gives the lock back next a call that wakes nobody.
+//!
+//! *Two* deaths can put a wake-up off: a thread dies after its store and before it wakes, and another that took the lock in
+//! that instant dies before it has set `WAITERS`, within some nanoseconds each. Whoever is asleep then finds the lock free
+//! when it looks by itself, 50 ms to a second later.
 //!
 //! # The race at giving back
 //!
-//! Between the compare-and-swap and the clearing of `pending` the lock may be another's already, and even its memory
+//! Between the store and the clearing of `pending` the lock may be another's already, and even its memory
 //! another object's. If the thread dies just then, the kernel looks at the word: were it to hold this thread's id *as
 //! data of that other object*, the kernel would take it for a lock and mark it. In this process nobody can unmap or
 //! reuse the memory in between, since the thread still borrows the lock. Another process can, if it gives the segment
@@ -68,9 +101,11 @@
 //! within some nanoseconds, and a word of data that happens to be its id. glibc's mutexes have the same race; the
 //! kernel offers no way without it, short of a call for each lock.
 //!
-//! The same holds for one more store: where nobody was asleep, the bit is taken away after the lock was given back
-//! (`FUTEX_WAKE_OP`). Who gives the bytes of a lock to another object while some process may still be giving it back can
-//! lose the highest bit of what stands where the word was.
+//! The same holds for `sleepers` and `eager`, which are looked at, and set to 0, after the lock was given back. Who gives
+//! the bytes of a lock to another object while some process may still be giving it back can lose what stands there.
+//!
+//! And if somebody takes the lock from a living owner by force, in the instant between that one's look at the word and its
+//! store, the store undoes that.
 //!
 //! # What a wrong word does
 //!
@@ -383,8 +418,7 @@ impl Word {
 
     /// Sleeps while the word, which has an owner, is as it was seen; a while at most.
     ///
-    /// The bit is seen to also when the time is over: this thread may have been woken, and be the one who has to
-    /// restore it for others who are still asleep.
+    /// The words are seen to also when the time is over: this thread may have been woken, and others still be asleep.
     pub(super) fn sleep(
         &self,
         record: &Record,

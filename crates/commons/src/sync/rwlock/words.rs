@@ -6,13 +6,13 @@
 //!
 //! | writer's word        | means                                                                              |
 //! | -------------------- | ---------------------------------------------------------------------------------- |
-//! | `0`, `WAITERS`       | no writer: readers come and go                                                     |
+//! | `0`                  | no writer: readers come and go                                                     |
 //! | `id (+ WAITERS)`     | a thread writes, or waits until the readers have gone; no reader comes in          |
 //! | `OWNER_DIED…`        | a writer died; whoever comes next, to read or to write, takes the word and is told |
 //!
 //! | a slot               | means                                                                              |
 //! | -------------------- | ---------------------------------------------------------------------------------- |
-//! | `0`, `WAITERS`       | free                                                                               |
+//! | `0`                  | free                                                                               |
 //! | `id (+ WAITERS)`     | a thread reads, or has not seen yet that there is a writer                         |
 //! | `OWNER_DIED…`        | free: its reader died, which changed nothing                                       |
 //!
@@ -40,18 +40,18 @@
 //!
 //! On the writer's word sleep writers, to take it, and readers, until it is free. On a slot sleeps the writer that
 //! has its word, until the slot is free, and readers that found all slots taken. So whoever gives a word back wakes
-//! *all* that sleep there, and nobody depends on one that was woken but is stopped; that the bit `WAITERS` tells of
-//! them, and stays while they sleep, is argued in [`word`](super::super::word).
+//! *all* that sleep there, and nobody depends on one that was woken but is stopped; that the word's `sleepers` tell of
+//! them, and stay while they sleep, is argued in [`word`](super::super::word).
 //!
 //! The kernel, marking the word of a dead thread, wakes only *one*; so it does where a thread died after it gave a word
 //! back and before it woke anybody. Whoever that is must not keep the wake-up for itself: a reader that was woken on the
 //! writer's word takes a slot, and a writer that was woken on a slot goes on to the next, so that neither would ever give
 //! back the word that it slept on. So who slept on a word that it does not mean to take, and finds it free, wakes all
 //! others there before it does anything else. Until it has, `pending` names that word, and the kernel would wake one more
-//! if it died. If it finds the word taken instead, then by somebody who found `WAITERS` there, kept it, and will wake all.
+//! if it died. If it finds the word taken instead, then by somebody who will find the `sleepers`, and wake all.
 //!
-//! Passing a wake-up on leaves `WAITERS` as it is, for whoever gives the word back next. In the writer's word it costs
-//! readers nothing: they only look for an owner.
+//! Passing a wake-up on leaves the `sleepers` as they are, for whoever gives the word back next. In the writer's word it
+//! costs readers nothing: they only look for an owner.
 //!
 //! # Why a crash between any two steps is safe
 //!
