@@ -39,6 +39,13 @@ impl Mutex {
         }
     }
 
+    /// Whether somebody sleeps to have it: the highest bit of its futex.
+    pub(crate) fn has_waiter(&self) -> bool {
+        // SAFETY: glibc has the futex first in its mutex, and changes it atomically.
+        let futex = unsafe { &*self.0.get().cast::<std::sync::atomic::AtomicU32>() };
+        futex.load(std::sync::atomic::Ordering::Relaxed) >> 31 == 1
+    }
+
     #[inline]
     pub(crate) fn unlock(&self) {
         // SAFETY: it was initialised; whoever calls this has it.

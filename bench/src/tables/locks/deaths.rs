@@ -1,5 +1,6 @@
 //! From the death of an owner to the next one's running, against an ordinary wake-up.
 
+use std::mem::forget;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
@@ -9,12 +10,14 @@ use commons::sync::{LockError, LockState, Mutex};
 use super::{futex, now};
 use crate::harness::{Context, Variant, interleave};
 use crate::partner::{Baton, Memory, Partner};
+use crate::pthread;
 use crate::report::{Unit, Work};
 use crate::statistics::Limit;
 
 #[repr(C)]
 struct Shared {
     mutex: Mutex<u64>,
+    robust: pthread::Mutex,
     /// What the waker waits for, and whether the owner has the lock.
     baton: Baton,
     futex: std::sync::atomic::AtomicU32,
@@ -45,22 +48,65 @@ fn wake(context: &Context, shared: &Shared) -> Result<[f64; 1]> {
 
 /// The owner is killed by a third process, which shares the waiter's core; the owner runs, or sleeps.
 fn death(context: &Context, shared: &Shared, asleep: bool) -> Result<[f64; 1]> {
+    let has_waiter = || matches!(shared.mutex.state(), LockState::Held { waiters: true, .. });
+    death_of(
+        context,
+        shared,
+        asleep,
+        || forget(shared.mutex.lock()),
+        has_waiter,
+        || {
+            let taken = shared.mutex.lock();
+            let at = now();
+            match taken {
+                Err(LockError::OwnerDied(guard)) => drop(guard.recover()),
+                other => ensure!(other.is_err(), "the owner's death was not told"),
+            }
+            Ok(at)
+        },
+    )
+}
+
+/// The same with the C library's robust mutex: what the kernel takes for it.
+fn death_of_pthread(context: &Context, shared: &Shared) -> Result<[f64; 1]> {
+    death_of(
+        context,
+        shared,
+        false,
+        || shared.robust.lock(),
+        || shared.robust.has_waiter(),
+        || {
+            shared.robust.lock();
+            let at = now();
+            shared.robust.unlock();
+            Ok(at)
+        },
+    )
+}
+
+fn death_of(
+    context: &Context,
+    shared: &Shared,
+    asleep: bool,
+    own: impl FnOnce(),
+    has_waiter: impl Fn() -> bool,
+    inherit: impl FnOnce() -> Result<u64>,
+) -> Result<[f64; 1]> {
     shared.baton.set(0);
     let owner = Partner::start(context.placement.other, || {
-        let guard = shared.mutex.lock();
+        own();
         shared.baton.set(1);
         loop {
             if asleep {
                 std::thread::sleep(Duration::from_secs(1));
             }
             std::hint::spin_loop();
-            std::hint::black_box(&guard);
         }
     })?;
     shared.baton.wait(1);
     let owner_pid = &owner;
     let _killer = Partner::start(context.placement.own, || {
-        while !matches!(shared.mutex.state(), LockState::Held { waiters: true, .. }) {
+        while !has_waiter() {
             std::thread::sleep(Duration::from_micros(50));
         }
         settle();
@@ -70,13 +116,8 @@ fn death(context: &Context, shared: &Shared, asleep: bool) -> Result<[f64; 1]> {
             std::thread::sleep(Duration::from_secs(1));
         }
     })?;
-    let taken = shared.mutex.lock();
-    let took = now().saturating_sub(shared.sent.load(SeqCst)) as f64;
-    match taken {
-        Err(LockError::OwnerDied(guard)) => drop(guard.recover()),
-        other => ensure!(other.is_err(), "the owner's death was not told"),
-    }
-    Ok([took])
+    let at = inherit()?;
+    Ok([at.saturating_sub(shared.sent.load(SeqCst)) as f64])
 }
 
 /// Long enough for whoever is about to sleep to be asleep.
@@ -88,16 +129,20 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
     // SAFETY: valid when zero.
     let shared = unsafe { Memory::<Shared>::zeroed()? };
     let shared = &*shared;
+    shared.robust.init(true)?;
     let mut variants = [
         Variant::new("a futex's wake-up", || wake(context, shared)),
+        Variant::new("pthread, robust, owner running", || death_of_pthread(context, shared)),
         Variant::new("commons, owner running", || death(context, shared, false)),
         Variant::new("commons, owner asleep", || death(context, shared, true)),
     ];
     let series = interleave(context.rounds(300, 40), &mut variants)?;
-    let [[wake], [running], [asleep]] = &series[..] else { unreachable!("three variants") };
+    let [[wake], [pthread], [running], [asleep]] = &series[..] else { unreachable!("four variants") };
     Ok(vec![
         Work::new("owner killed to waiter running")
             .row("a futex's wake-up", Unit::Microseconds, wake)
+            .row("pthread, robust, owner running", Unit::Microseconds, pthread)
+            .ratio(&pthread.over(wake), None)
             .row("commons, owner running", Unit::Microseconds, running)
             .ratio(&running.over(wake), Some(Limit::AtMost(1.6)))
             .row("commons, owner asleep", Unit::Microseconds, asleep)
