@@ -146,6 +146,10 @@ impl Entry {
     }
 }
 
+/// Bytes of one permit's place, of which the holder's number is the first 8.
+#[cfg(not(commons_model))]
+pub(super) const ENTRY: usize = size_of::<Entry>();
+
 /// The count, and the entries of all permits that are out.
 #[repr(C, align(64))]
 pub(super) struct Entries([Entry; ENTRIES]);

@@ -76,8 +76,8 @@ use crate::segment::slot::Slot;
 #[repr(C, align(64))]
 pub struct Semaphore {
     count: Count,
-    queue: Queue,
-    entries: Entries,
+    pub(super) queue: Queue,
+    pub(super) entries: Entries,
 }
 
 /// A cache line of its own.
@@ -292,6 +292,12 @@ impl Semaphore {
             self.recover(home);
             true
         })
+    }
+
+    /// Gives back what the dead had, if that can be found out, for those who do not wait.
+    #[cfg(not(commons_model))]
+    pub(crate) fn recover_permits(&self) {
+        self.look();
     }
 
     /// Gives back what the dead had; whether there was any.

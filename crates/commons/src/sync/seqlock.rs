@@ -104,7 +104,7 @@ unsafe impl<T: Bytes, const N: usize> Bytes for [T; N] {}
 #[doc(alias = "seqlock_t")]
 pub struct SeqLock<T: Bytes> {
     word: Word,
-    index: AtomicU32,
+    pub(super) index: AtomicU32,
     pub(crate) copies: [Wordwise<T>; 2],
 }
 
