@@ -27,6 +27,9 @@ pub struct Released {
 /// lock is reset, and the permits of dead processes go back to a semaphore. What a thread has that exists stays as it is;
 /// of a barrier, the place of a member that is gone is marked, so that the others are told.
 ///
+/// Of an [`RwLock`](crate::sync::RwLock) that only readers had, their places are free afterwards, and nobody is told: a
+/// reader leaves nothing half changed.
+///
 /// The attachment is of the whole segment. `None` for a lock whose kind is not known here. Blocks nobody, and wakes who
 /// waits for the lock.
 ///

@@ -150,7 +150,7 @@ impl Entry {
 #[cfg(not(commons_model))]
 pub(super) const ENTRY: usize = size_of::<Entry>();
 
-/// The count, and the entries of all permits that are out.
+/// The entries of all permits that are out.
 #[repr(C, align(64))]
 pub(super) struct Entries([Entry; ENTRIES]);
 
