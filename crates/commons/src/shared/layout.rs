@@ -92,7 +92,7 @@ impl Layout {
     }
 
     /// A structure: `size` and `align` in bytes, the fields in the order of their offsets. Not checked: whoever implements
-    /// [`Shareable`](super::Shareable) by hand vouches for it.
+    /// [`Shareable`] by hand vouches for it.
     pub const fn structure(
         name: &'static str,
         arguments: &'static [Argument],

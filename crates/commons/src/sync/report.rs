@@ -24,8 +24,8 @@ use crate::segment::slot::Slot;
 #[non_exhaustive]
 pub struct LockReport {
     /// What it is like; for an [`RwLock`](super::RwLock), what its writer is like. [`LockState::Free`] where no thread can
-    /// have it for itself, as with a [`Semaphore`](super::Semaphore), and where a dead owner is no news to anybody, as with
-    /// a [`SeqLock`](super::SeqLock).
+    /// have it for itself, as with a [`Semaphore`], and where a dead owner is no news to anybody, as with
+    /// a [`SeqLock`].
     pub state: LockState,
     /// The thread ids of those who read, in the pid namespace of those who use the lock.
     pub readers: Vec<u32>,
@@ -41,7 +41,7 @@ pub struct LockReport {
 pub enum LockDetails {
     /// Of a [`Mutex`](super::Mutex), an [`RwLock`](super::RwLock), a [`Condvar`](super::Condvar): nothing.
     None,
-    /// Of a [`Semaphore`](super::Semaphore).
+    /// Of a [`Semaphore`].
     Semaphore {
         /// How many units there are to take.
         value: u32,
@@ -53,7 +53,7 @@ pub enum LockDetails {
         /// Whether it is set.
         set: bool,
     },
-    /// Of a [`Barrier`](super::Barrier).
+    /// Of a [`Barrier`].
     Barrier {
         /// How many have to come; 0 if nobody has joined yet.
         parties: u32,
@@ -71,7 +71,7 @@ pub enum LockDetails {
         /// Whether it has been done. If not, and a thread has it, that thread is doing it.
         done: bool,
     },
-    /// Of a [`SeqLock`](super::SeqLock).
+    /// Of a [`SeqLock`].
     SeqLock {
         /// How often the value was replaced, modulo 2^32. Its lowest bit says which of the two copies is the current one.
         writes: u32,
