@@ -234,6 +234,7 @@ pub(crate) struct Save {
 }
 
 #[derive(Args, Debug)]
+#[command(override_usage = "commons load [OPTIONS] <FILE> [NAME] | commons load --check <FILE>")]
 pub(crate) struct Load {
     /// Where from; - is standard input
     pub(crate) file: PathBuf,

@@ -85,7 +85,7 @@ impl Object {
         }
         write_rows(output, [("locks", lock::summary(&self.locks))])?;
         let few = self.locks.len() <= FEW;
-        let shown: Vec<&Lock> = self.locks.iter().filter(|lock| few || !lock.is_free()).collect();
+        let shown: Vec<&Lock> = self.locks.iter().filter(|lock| few || !lock.is_idle()).collect();
         let width = shown.iter().map(|lock| lock.path().width()).max().unwrap_or(0);
         for lock in shown {
             let path = lock.path();

@@ -1,12 +1,13 @@
 //! `ls`: which segments there are.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::time::SystemTime;
 
 use commons::Namespace;
 
 use crate::args::{List, Sort};
-use crate::failure::Outcome;
+use crate::failure::{self, Outcome};
 use crate::output::{self, ALARM, Output, QUIET};
 use crate::pattern::Pattern;
 use crate::processes;
@@ -33,7 +34,10 @@ pub(crate) fn list(namespace: &Namespace, asked_for: bool, list: &List) -> Outco
         output.json(&fields)?;
     } else {
         print(&mut output, &records)?;
-        total(&mut output, &records)?;
+        match &list.pattern {
+            Some(pattern) if records.is_empty() => nothing_matches(&mut output, pattern)?,
+            _ => total(&mut output, &records)?,
+        }
     }
     output.finish()
 }
@@ -52,6 +56,14 @@ fn sort(records: &mut [Record], by: Sort) {
         Sort::Owner => records.sort_by_key(|record| record.uid),
         Sort::Age => records.sort_by_key(|record| record.modified),
     }
+}
+
+/// In place of the total.
+fn nothing_matches(output: &mut Output, pattern: &OsStr) -> Outcome<()> {
+    let pattern = failure::one_line(&pattern.to_string_lossy());
+    let line = format!("nothing matches \"{pattern}\"; 'commons ls' shows all");
+    let line = output.styled(QUIET, line).into_owned();
+    output.line(&line)
 }
 
 /// The line below the table.
@@ -149,7 +161,7 @@ impl Owners {
     /// The user's name; the id, where there is none.
     pub(crate) fn name(&mut self, uid: u32) -> &str {
         self.known.entry(uid).or_insert_with(|| match uzers::get_user_by_uid(uid) {
-            Some(user) => crate::failure::one_line(&user.name().to_string_lossy()),
+            Some(user) => failure::one_line(&user.name().to_string_lossy()),
             None => uid.to_string(),
         })
     }

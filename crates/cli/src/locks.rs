@@ -56,7 +56,7 @@ fn find(namespace: &Namespace, free_too: bool) -> Outcome<(Vec<Found>, usize)> {
         let mut is_foreign =
             || *foreign.get_or_insert_with(|| entry.look().is_some_and(|look| look.elsewhere > 0));
         for (place, report) in lock::reports(&inspection) {
-            let in_use = report.as_ref().is_some_and(|report| !report.is_free());
+            let in_use = report.as_ref().is_some_and(|report| !report.is_free() || report.waiters);
             if in_use || free_too {
                 found.push(Found {
                     segment: entry.name().to_os_string().to_string_lossy().into_owned(),
@@ -81,20 +81,22 @@ fn print(output: &mut Output, found: &[Found]) -> Outcome<()> {
         Column("pid", true),
         Column("command", false),
         Column("waiters", false),
+        Column("details", false),
     ];
     let mut rows = Vec::with_capacity(found.len());
     for Found { title, lock, .. } in found {
-        for (state, thread) in lock.rows() {
+        for (state, owner) in lock.rows() {
             let known = |text: Option<String>| text.map_or(Cell::new("-"), Cell::new);
             rows.push([
                 Cell::new(title.clone()),
                 Cell::new(lock.path().to_owned()),
                 Cell::new(lock.place.kind.clone()),
                 Cell::styled(state.style(), state.name()),
-                known(thread.map(|thread| thread.thread.to_string())),
-                known(thread.and_then(|thread| thread.pid).map(|pid| pid.to_string())),
-                known(thread.and_then(|thread| thread.command.clone())),
+                known(owner.and_then(|owner| owner.thread).map(|thread| thread.to_string())),
+                known(owner.and_then(|owner| owner.pid).map(|pid| pid.to_string())),
+                known(owner.and_then(|owner| owner.command.clone())),
                 Cell::new(if lock.waiters() { "yes" } else { "no" }),
+                known(lock.particulars()),
             ]);
         }
     }
@@ -105,7 +107,7 @@ fn print(output: &mut Output, found: &[Found]) -> Outcome<()> {
 fn total(output: &mut Output, found: &[Found], hidden: usize, free_too: bool) -> Outcome<()> {
     let line = match (found.len(), free_too) {
         (0, true) => "no lock found".to_owned(),
-        (0, false) => "no lock is held, and none was left behind".to_owned(),
+        (0, false) => "no lock is held or waited for, and none was left behind".to_owned(),
         (1, _) => "1 lock".to_owned(),
         (more, _) => format!("{more} locks"),
     };

@@ -144,3 +144,17 @@ fn output_that_cannot_be_written_is_a_failure() {
         assert!(text.contains("standard output"), "{text}");
     }
 }
+
+#[test]
+fn a_namespace_that_is_missing_is_named_with_who_named_it() {
+    let place = Place::new();
+    let absent = place.path("absent");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_commons"));
+    let by_variable = command.arg("ls").env("COMMONS_NAMESPACE", &absent).output().unwrap();
+    let said = common::complaint(1, &by_variable);
+    assert!(said.contains("COMMONS_NAMESPACE") && said.contains("create it"), "{said}");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_commons"));
+    let by_option = command.arg("--namespace").arg(&absent).arg("ls").output().unwrap();
+    let said = common::complaint(1, &by_option);
+    assert!(!said.contains("COMMONS_NAMESPACE") && said.contains("create it"), "{said}");
+}

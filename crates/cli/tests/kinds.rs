@@ -5,11 +5,20 @@ mod common;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::Place;
 use commons::{Namespace, Segment, SegmentOptions};
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::Value;
+
+/// A child that another test starts has copies of this process's descriptors until it runs its program, and would be
+/// listed with what they lead to: so there is one test at a time.
+static ONE_TEST: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ONE_TEST.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The command on the whole machine.
 fn everywhere(arguments: &[&str]) -> String {
@@ -29,6 +38,7 @@ fn find<'l>(list: &'l [Value], name: &str) -> &'l Value {
 
 #[test]
 fn memory_that_only_processes_lead_to_is_listed() {
+    let _alone = alone();
     let own = std::process::id();
     let label = format!("kinds-{own}");
     let memfd: OwnedFd = memfd_create(&*label, MemfdFlags::CLOEXEC).unwrap();
@@ -56,6 +66,7 @@ fn memory_that_only_processes_lead_to_is_listed() {
 
 #[test]
 fn who_has_a_segment_mapped_is_counted_without_commons_too() {
+    let _alone = alone();
     let posix = Namespace::posix().unwrap();
     let name = format!("kinds-{}", std::process::id());
     let segment = SegmentOptions::new().size(4096).namespace(&posix).create(&name).unwrap();
@@ -75,6 +86,7 @@ fn who_has_a_segment_mapped_is_counted_without_commons_too() {
 
 #[test]
 fn system_v_segments_are_listed_shown_and_removed() {
+    let _alone = alone();
     // In an ipc namespace of its own, where there is nothing else.
     let script = r#"
         set -eu
@@ -121,6 +133,7 @@ fn system_v_segments_are_listed_shown_and_removed() {
 
 #[test]
 fn rows_are_sorted_chosen_and_summed_up() {
+    let _alone = alone();
     let place = Place::new();
     place.get(&["create", "b", "10"]);
     place.get(&["create", "a", "3K"]);
@@ -149,6 +162,7 @@ fn rows_are_sorted_chosen_and_summed_up() {
 
 #[test]
 fn a_file_that_is_called_like_a_system_v_segment_is_not_taken_for_one() {
+    let _alone = alone();
     let place = Place::new();
     place.get(&["create", "sysv:2147483000", "10"]);
     for arguments in [["rm", "sysv:2147483000"], ["info", "sysv:2147483000"]] {

@@ -192,3 +192,13 @@ fn segments_that_come_and_go_meanwhile_disturb_nobody() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }
+
+#[test]
+fn what_matches_nothing_is_said_and_is_no_error() {
+    let place = Place::new();
+    place.get(&["create", "jobs", "4K"]);
+    let text = place.get(&["ls", "z*"]);
+    assert!(text.ends_with("\nnothing matches \"z*\"; 'commons ls' shows all\n"), "{text}");
+    assert_eq!(place.get(&["ls", "z*", "--json"]).trim(), "[]");
+    assert!(place.get(&["ls", "j*"]).contains("1 in all"));
+}

@@ -4,11 +4,11 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
+use common::holder::{self, Holder, ready};
 use common::{Place, complaint};
 use commons::sync::{LockError, Mutex, RwLock};
 use commons::{Lifetime, Namespace, Shareable, Shared, SharedOptions};
@@ -32,79 +32,12 @@ fn board(place: &Place) -> Shared<Board> {
     options(place.directory()).open_or_create("board").unwrap()
 }
 
-/// A process that does something with the board, says so, and waits to be told to end.
-struct Holder {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl Holder {
-    fn start(place: &Place, what: &str) -> Holder {
-        let mut holder = Holder::start_unready(place, what);
-        holder.wait_for("ready");
-        holder
-    }
-
-    fn start_unready(place: &Place, what: &str) -> Holder {
-        Holder::start_by(Command::new(std::env::current_exe().unwrap()), place, what)
-    }
-
-    fn start_by(mut command: Command, place: &Place, what: &str) -> Holder {
-        command.args(["--exact", "holds_what_it_is_told_to", "--nocapture", "--test-threads=1"]);
-        command.env("COMMONS_TEST_HOLDS", what).env("COMMONS_TEST_PLACE", place.directory());
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        Holder { stdin: child.stdin.take(), child, stdout }
-    }
-
-    #[track_caller]
-    fn wait_for(&mut self, word: &str) {
-        let mut line = String::new();
-        while !line.contains(word) {
-            line.clear();
-            assert!(
-                self.stdout.read_line(&mut line).unwrap() > 0,
-                "the holder ended before it said {word:?}"
-            );
-        }
-    }
-
-    fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    fn kill(mut self) -> u32 {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        self.pid()
-    }
-
-    fn end(mut self) {
-        drop(self.stdin.take());
-        assert!(self.child.wait().unwrap().success());
-    }
-}
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// The holders' side.
 #[test]
 fn holds_what_it_is_told_to() {
-    let Some(what) = std::env::var_os("COMMONS_TEST_HOLDS") else { return };
-    let place = std::env::var_os("COMMONS_TEST_PLACE").unwrap();
-    let board = options(place.as_ref()).open("board").unwrap();
-    let ready = || {
-        println!("ready");
-        std::io::stdout().flush().unwrap();
-        let _ = std::io::stdin().read(&mut [0]);
-    };
-    match what.to_str().unwrap() {
+    let Some((what, place)) = holder::order() else { return };
+    let board = options(&place).open("board").unwrap();
+    match what.as_str() {
         "totals" => {
             let _guard = board.totals.lock().unwrap();
             ready();
@@ -154,7 +87,7 @@ fn leave_unmended(board: &Shared<Board>) {
 fn a_held_lock_is_shown_with_its_thread_and_process() {
     let place = Place::new();
     let _board = board(&place);
-    assert_eq!(place.get(&["locks"]), "no lock is held, and none was left behind\n");
+    assert_eq!(place.get(&["locks"]), "no lock is held or waited for, and none was left behind\n");
     assert_eq!(locks(&place), Vec::<serde_json::Value>::new());
     let holder = Holder::start(&place, "totals in a thread");
     let found = locks(&place);
@@ -368,9 +301,18 @@ fn what_cannot_be_unlocked_is_said() {
     place.get(&["create", "untyped", "64K"]);
     for (arguments, reason) in [
         (["unlock", "nothing", "totals"], "no such segment"),
-        (["unlock", "untyped", "totals"], "does not say"),
+        (["unlock", "untyped", "totals"], "there is nothing to release: the segment is plain bytes"),
+        (
+            ["unlock", "board", "hits"],
+            "there is nothing to release: it is no lock, but plain bytes of type AtomicU32",
+        ),
+        (["unlock", "board", "slots[1].data"], "plain bytes of type u64"),
+        (["unlock", "board", "slots[2]"], "no such lock"),
         (["unlock", "board", "nothing"], "no such lock"),
-        (["unlock", "board", "."], "no such lock"),
+        (
+            ["unlock", "board", "."],
+            "there is nothing to release: the object itself is no lock, but \"struct Board",
+        ),
     ] {
         let text = place.fail(1, &arguments);
         assert!(text.contains(reason), "{text}");

@@ -253,6 +253,34 @@ fn no_drop(item: &Item<'_>) -> Tokens {
     }
 }
 
+/// In place of what was refused. It never gets as far as to be used: there is an error.
+pub(crate) fn instead_of_shareable(input: &DeriveInput) -> Tokens {
+    let commons = commons(&input.attrs).unwrap_or_else(|_| parse_quote!(::commons));
+    let name = &input.ident;
+    let (parameters, arguments, conditions) = input.generics.split_for_impl();
+    quote! {
+        #[automatically_derived]
+        unsafe impl #parameters #commons::shared::Shareable for #name #arguments #conditions {
+            const LAYOUT: &'static #commons::shared::Layout = <::core::primitive::u8 as #commons::shared::Shareable>::LAYOUT;
+        }
+        #[automatically_derived]
+        unsafe impl #parameters #commons::shared::InPlace for #name #arguments #conditions {}
+    }
+}
+
+/// As above.
+pub(crate) fn instead_of_no_padding(input: &DeriveInput) -> Tokens {
+    let commons = commons(&input.attrs).unwrap_or_else(|_| parse_quote!(::commons));
+    let name = &input.ident;
+    let (parameters, arguments, conditions) = input.generics.split_for_impl();
+    quote! {
+        #[automatically_derived]
+        unsafe impl #parameters #commons::shared::NoPadding for #name #arguments #conditions {}
+        #[automatically_derived]
+        unsafe impl #parameters #commons::sync::Bytes for #name #arguments #conditions {}
+    }
+}
+
 pub(crate) fn no_padding(input: &DeriveInput) -> syn::Result<Tokens> {
     let item = Item::new(input, "NoPadding")?;
     if !input.generics.params.is_empty() {

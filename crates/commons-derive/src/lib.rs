@@ -21,16 +21,27 @@ use syn::{DeriveInput, parse_macro_input};
 /// `#[shareable(crate = path)]` says where `commons` is, if not at `::commons`.
 #[proc_macro_derive(Shareable, attributes(shareable))]
 pub fn shareable(input: TokenStream) -> TokenStream {
-    expand(&parse_macro_input!(input), item::shareable)
+    expand(&parse_macro_input!(input), item::shareable, item::instead_of_shareable)
 }
 
 /// Says that a structure has no bytes that belong to no field, and implements `commons::shared::NoPadding`; refused
 /// if there are any. The structure is `Shareable` and `Copy`, and has no type parameters.
 #[proc_macro_derive(NoPadding, attributes(shareable))]
 pub fn no_padding(input: TokenStream) -> TokenStream {
-    expand(&parse_macro_input!(input), item::no_padding)
+    expand(&parse_macro_input!(input), item::no_padding, item::instead_of_no_padding)
 }
 
-fn expand(input: &DeriveInput, implement: fn(&DeriveInput) -> syn::Result<Tokens>) -> TokenStream {
-    implement(input).unwrap_or_else(|error| error.into_compile_error()).into()
+/// What is implemented; or the reason why it is not, and nothing else: `instead` spares the compiler to say wherever the
+/// structure is used that it is not what it was to be.
+fn expand(
+    input: &DeriveInput,
+    implement: fn(&DeriveInput) -> syn::Result<Tokens>,
+    instead: fn(&DeriveInput) -> Tokens,
+) -> TokenStream {
+    let refused = |error: syn::Error| {
+        let mut tokens = error.into_compile_error();
+        tokens.extend(instead(input));
+        tokens
+    };
+    implement(input).unwrap_or_else(refused).into()
 }

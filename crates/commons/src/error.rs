@@ -341,7 +341,9 @@ pub enum Error {
     },
 
     /// Bytes outside the attachment or the segment.
-    #[error("bytes {offset} to {offset}+{len} are not within the {size} bytes there are")]
+    #[error(
+        "{len} bytes from byte {offset} on are not within the {size} bytes that are attached; ask for fewer, or make the segment larger ('commons grow', Segment::grow)"
+    )]
     OutOfRange {
         /// Where the range begins.
         offset: u64,
@@ -356,7 +358,9 @@ pub enum Error {
     ReadOnly(Box<Attempt>),
 
     /// The view asked for does not begin at a multiple of its elements' alignment.
-    #[error("address {address:#x} is no multiple of the alignment {alignment}; attach at another offset")]
+    #[error(
+        "address {address:#x} is no multiple of the alignment {alignment}; ask for a range that begins at a multiple of {alignment} bytes"
+    )]
     Misaligned {
         /// Where the view would begin.
         address: usize,
@@ -465,6 +469,15 @@ pub enum Error {
     #[error(transparent)]
     Sync(#[from] SyncError),
 
+    /// There is no directory where a namespace was to be.
+    #[error("cannot {attempt}: there is no such directory; create it (mkdir), or name another one")]
+    NoNamespace {
+        /// What was tried.
+        attempt: Box<Attempt>,
+        /// What the system said.
+        source: io::Error,
+    },
+
     /// Any other error of the operating system.
     #[error("cannot {attempt}: {source}")]
     Os {
@@ -527,7 +540,9 @@ impl Error {
             Error::TimedOut { .. } => libc::ETIMEDOUT,
             Error::HandleClosed(_) => libc::EBADF,
             Error::Initializer { .. } => return None,
-            Error::PermissionDenied { source, .. } | Error::Os { source, .. } => {
+            Error::PermissionDenied { source, .. }
+            | Error::NoNamespace { source, .. }
+            | Error::Os { source, .. } => {
                 return source.raw_os_error();
             }
         })

@@ -42,6 +42,9 @@
 //! - [`Segment`] and [`SegmentOptions`]: create, open, grow, delete; how long it lives ([`Lifetime`]).
 //! - [`Attachment`] and [`AttachOptions`]: the memory itself; safe views, [`guard`](Attachment::guard).
 //! - [`Namespace`]: where names live; list, sweep.
+//! - [`shared`]: what a segment says about its object, also to programs that do not know the type; who has its locks.
+//! - [`snapshot`]: save a segment to a file, and load it.
+//! - [`sysv`]: the kernel's System V segments, through the same [`Attachment`].
 //! - [`Error`]: what can go wrong, with what to do about it.
 //!
 //! # Promises and limits

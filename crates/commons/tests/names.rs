@@ -170,7 +170,7 @@ fn semaphores_are_no_segments() {
 fn a_namespace_is_a_directory() {
     let private = Private::new();
     std::fs::write(private.path("file"), "x").unwrap();
-    assert!(matches!(Namespace::at(private.path("absent")), Err(Error::Os { .. })));
+    assert!(matches!(Namespace::at(private.path("absent")), Err(Error::NoNamespace { .. })));
     assert!(Namespace::at(private.path("file")).is_err());
     assert!(matches!(private.namespace.entry("absent").map(|_| ()), Err(Error::NotFound(_))));
 }

@@ -1,6 +1,7 @@
 //! What may not lie in shared memory does not compile, and the compiler says why, and what to use instead.
 //!
 //! Each file in `refused/` is compiled. Where a line ends in `//~ TEXT`, the compiler has to show that line and say TEXT, which may be given for a line more than once.
+//! A file that begins with `// errors: N` gets so many errors, and no more.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -63,6 +64,11 @@ fn what_cannot_be_shared_does_not_compile() {
             continue;
         };
         let errors: Vec<_> = said.split("\n\n").filter(|part| part.starts_with("error")).collect();
+        let most = code.strip_prefix("// errors: ").and_then(|code| code.lines().next()?.parse().ok());
+        let found = errors.iter().filter(|error| !error.starts_with("error: aborting")).count();
+        if most.is_some_and(|most: usize| most != found) {
+            failures += &format!("{name}: {found} errors\n{said}\n");
+        }
         for (line, code) in code.lines().enumerate() {
             for text in code.split("//~ ").skip(1).map(str::trim_end) {
                 let place = format!("{name}:{}:", line + 1);

@@ -12,9 +12,10 @@
 //!
 //! `FREE` → worker → `DONE`, each by one compare-and-exchange. A worker stores its counts before it says
 //! `DONE`, and nobody reads them earlier: one that is killed at any point leaves either a chunk that is done,
-//! or one with its number. It says so with the lock of the [totals](super::totals). After the kernel has said that the worker ended, `DONE` stays and its number turns
-//! to `FREE`; whoever takes the chunk next counts it from its beginning. A worker killed after it advanced the
-//! cursor and before it took the chunk leaves it `FREE`. So each chunk is counted into the sum exactly once.
+//! or one with its number. `DONE` is said with the lock of the [totals](super::totals) held. After the kernel has
+//! said that the worker ended, `DONE` stays, and its number turns to `FREE`; whoever takes the chunk next counts it
+//! from its beginning. A worker killed after it advanced the cursor and before it took the chunk leaves it `FREE`.
+//! So each chunk is counted into the sum exactly once.
 
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::SeqCst};
 

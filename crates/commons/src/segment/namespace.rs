@@ -25,6 +25,9 @@ const POSIX: &str = "/dev/shm";
 /// The environment variable that names another default namespace.
 const VARIABLE: &str = "COMMONS_NAMESPACE";
 
+/// What is tried with a namespace that the caller named.
+const NAMED: &str = "use the namespace";
+
 /// Where names live: a directory.
 ///
 /// The default is POSIX shared memory (`/dev/shm`), or the directory that the environment variable
@@ -83,11 +86,15 @@ struct Inner {
 }
 
 impl Inner {
-    fn of(directory: &Path) -> Result<Inner> {
+    /// `verb` says who named it.
+    fn of(directory: &Path, verb: &'static str) -> Result<Inner> {
         let os = |source: std::io::Error| {
-            let attempt = Attempt::directory("use the namespace", directory);
+            let attempt = Attempt::directory(verb, directory);
             match source.kind() {
                 std::io::ErrorKind::PermissionDenied => Error::PermissionDenied { attempt, source },
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+                    Error::NoNamespace { attempt, source }
+                }
                 _ => Error::Os { attempt, source },
             }
         };
@@ -112,9 +119,9 @@ impl Namespace {
     ///
     /// # Errors
     ///
-    /// [`Error::Os`] if there is no such directory; [`Error::PermissionDenied`] if it may not be searched.
+    /// [`Error::NoNamespace`] if there is no such directory; [`Error::PermissionDenied`] if it may not be searched.
     pub fn at(directory: impl AsRef<Path>) -> Result<Namespace> {
-        Ok(Namespace { inner: Shared::Counted(Arc::new(Inner::of(directory.as_ref())?)) })
+        Ok(Namespace { inner: Shared::Counted(Arc::new(Inner::of(directory.as_ref(), NAMED)?)) })
     }
 
     /// POSIX shared memory: what `shm_open` uses.
@@ -148,7 +155,10 @@ impl Namespace {
     fn read_env(default: &AtomicPtr<Inner>) -> Result<Namespace> {
         let named = std::env::var_os(VARIABLE);
         let named = named.filter(|value| !value.is_empty() && !process::is_privileged_by_exec());
-        let found = Inner::of(Path::new(named.as_deref().unwrap_or(OsStr::new(POSIX))))?;
+        let found = match &named {
+            Some(named) => Inner::of(Path::new(named), "use the namespace that COMMONS_NAMESPACE names,")?,
+            None => Inner::of(Path::new(POSIX), NAMED)?,
+        };
         let ours = Box::into_raw(Box::new(found));
         // If another thread was first, with the same answer, this one stays for ever as well.
         let _ = default.compare_exchange(std::ptr::null_mut(), ours, Release, Relaxed);

@@ -5,8 +5,9 @@
 //! the [parts](Description::parts).
 
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
+use super::inspection::Inspection;
 use super::layout::{Layout, fingerprint};
 use super::tag::{LEN, Tag, UNTAGGED};
 use super::traits::Shareable;
@@ -78,9 +79,7 @@ pub fn describe(attachment: &Attachment) -> Option<Description> {
 /// [`Error::PermissionDenied`](crate::Error::PermissionDenied) if it may not be opened for reading;
 /// [`Error::NotASegment`](crate::Error::NotASegment) if it is none any more.
 pub fn describe_entry(entry: &Entry) -> Result<Option<Description>> {
-    let (fd, size) = entry.open_to_read()?;
-    let found = read_from(&|offset, bytes| read_file(fd.as_fd(), offset, bytes), size);
-    Ok(found.ok().map(|(tag, text)| Description::new(tag, &text)))
+    Ok(Inspection::open(entry)?.map(Inspection::into_description))
 }
 
 /// Tag and text; why there are none, if there are not.
@@ -158,7 +157,7 @@ impl Description {
         &self.text
     }
 
-    /// What the object is, in one line: `struct Stats size 96 align 8`.
+    /// What the object is, in one line: `struct Stats size 96 align 8`; its first 200 characters, should it be longer.
     pub fn headline(&self) -> &str {
         let line = self.text.lines().next().unwrap_or_default();
         match line.char_indices().nth(200) {

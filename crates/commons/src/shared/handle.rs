@@ -168,7 +168,9 @@ impl<T: InPlace> SharedReader<T> {
     ///
     /// Atomics are copied whole, each at its moment: two of them may be of different ones. Data behind a lock is copied
     /// without taking the lock, and may be half changed. A lock in the copy is as it was found, perhaps locked by a
-    /// thread that will never unlock the copy: use `get_mut` to get at its data.
+    /// thread that will never unlock the copy: use `get_mut` to get at its data. A [`SeqLock`](crate::sync::SeqLock) is no
+    /// exception: what its copy `read`s may be torn, if it was written meanwhile. Copy twice, and compare, or open the
+    /// object for writing and `read` in place.
     ///
     /// # Errors
     ///

@@ -47,6 +47,10 @@ impl Inspection {
         &self.description
     }
 
+    pub(super) fn into_description(self) -> Description {
+        self.description
+    }
+
     /// What a lock is like at this moment; `None` if its kind is not known here, or its bytes are gone.
     pub fn lock(&self, lock: &LockPlace) -> Option<LockReport> {
         let mut bytes = [0; LockReport::LEN];

@@ -86,12 +86,13 @@ impl Field {
 }
 
 impl Layout {
-    /// A value without parts.
+    /// A value without parts: `size` and `align` in bytes. The name is to be the same wherever the layout is.
     pub const fn value(name: &'static str, size: usize, align: usize) -> Layout {
         Layout { name, arguments: &[], size, align, shape: Shape::Value }
     }
 
-    /// A structure.
+    /// A structure: `size` and `align` in bytes, the fields in the order of their offsets. Not checked: whoever implements
+    /// [`Shareable`] by hand vouches for it.
     pub const fn structure(
         name: &'static str,
         arguments: &'static [Argument],

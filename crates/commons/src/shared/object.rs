@@ -29,6 +29,9 @@ impl Attachment {
     /// # Ok::<(), commons::Error>(())
     /// ```
     ///
+    /// Costs some comparisons; with locks in it, also two questions to the kernel about the segment's holders (some
+    /// microseconds), so that it is better kept than asked for each time. Blocks nobody.
+    ///
     /// # Errors
     ///
     /// [`Error::OutOfRange`] if it does not lie within the attachment; [`Error::Misaligned`];

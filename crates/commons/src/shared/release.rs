@@ -1,7 +1,7 @@
 //! Freeing locks that their owners left behind: for administrators, who know a lock by its place only.
 //!
 //! The kernel marks the locks of a thread that ends, and the next owner is told. Left behind is what it did not mark (see
-//! the module `sync::owner`), and what was given up unmended.
+//! the module `sync::owner`), what was given up unmended, and permits that nobody has asked back yet.
 //!
 //! Each word is changed by compare-and-swap from one that names the thread that was looked at; so a lock that was given
 //! back and taken by another thread meanwhile stays that thread's. (Unless that one has got the id of the other, which
@@ -10,7 +10,7 @@
 use super::description::LockPlace;
 use crate::error::{Error, Result};
 use crate::segment::Attachment;
-use crate::sync::{self, LockReport, LockState};
+use crate::sync::{self, LockReport, LockState, Semaphore};
 use crate::sys::robust::thread_exists;
 
 /// What a lock was like before it was freed, and what it is like now.
@@ -24,7 +24,11 @@ pub struct Released {
 }
 
 /// Frees what threads left behind that are no more: whoever locks it next is told that its owner died. An unrecoverable
-/// lock is reset. What a thread has that exists stays as it is.
+/// lock is reset, and the permits of dead processes go back to a semaphore. What a thread has that exists stays as it is;
+/// of a barrier, the place of a member that is gone is marked, so that the others are told.
+///
+/// Of an [`RwLock`](crate::sync::RwLock) that only readers had, their places are free afterwards, and nobody is told: a
+/// reader leaves nothing half changed.
 ///
 /// The attachment is of the whole segment. `None` for a lock whose kind is not known here. Blocks nobody, and wakes who
 /// waits for the lock.
@@ -63,7 +67,8 @@ pub fn release_abandoned(attachment: &Attachment, lock: &LockPlace) -> Result<Op
     released(attachment, lock, release, |thread| !thread_exists(thread))
 }
 
-/// Frees a lock, whoever has it: whoever locks it next is told that its owner died. An unrecoverable lock is reset.
+/// Frees a lock, whoever has it: whoever locks it next is told that its owner died. An unrecoverable lock is reset. The
+/// permits of processes that live stay theirs.
 ///
 /// The attachment is of the whole segment. `None` for a lock whose kind is not known here.
 ///
@@ -113,6 +118,11 @@ fn released(
         if thread != 0 && is_gone(thread) {
             word.take_from(thread);
         }
+    }
+    if lock.kind == "Semaphore" && len >= size_of::<Semaphore>() && first.cast::<Semaphore>().is_aligned() {
+        attachment.register();
+        // SAFETY: as for the words: within the attachment, aligned, and made of atomics, so that any bytes are one.
+        unsafe { &*first.cast::<Semaphore>() }.recover_permits();
     }
     if before.state == LockState::Unrecoverable {
         words[0].reset();

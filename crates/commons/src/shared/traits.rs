@@ -82,7 +82,8 @@ pub unsafe trait InPlace: Shareable + Sync {}
 
 /// Plain data each byte of which belongs to a value, so that it can be copied word by word.
 ///
-/// Integers, floats and arrays of these have it; structures derive it, and are refused if there are gaps:
+/// Integers, floats and arrays of these have it; structures derive it, and are refused if there are gaps, or if they have
+/// type or const parameters, on which that would depend:
 ///
 /// ```
 /// use commons::{Shareable, shared::NoPadding};

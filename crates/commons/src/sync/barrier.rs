@@ -76,55 +76,24 @@
 //! More or fewer who seem to have come make a phase too short or too long; a number of parties that is not the one that
 //! a member joined with is an error; a wrong epoch is `Broken`.
 
-use std::fmt;
-use std::marker::PhantomData;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::time::{Duration, Instant};
+mod member;
+mod state;
 
-use super::backoff::{Deadline, Pace};
+use std::fmt;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+use super::backoff::Deadline;
 use super::error::SyncError;
-use super::owner;
-use super::primitive::{self, AtomicU32, Change, Waited, constructor};
-use super::spin::Spin;
+use super::primitive::{self, AtomicU32, Change, constructor};
 use super::thread::Record;
-use super::word::{LOOK, OWNER, OWNER_DIED, Taken, WAITERS, Word};
+use super::word::{Taken, Word};
+use state::{BROKEN, PARTIES_AT, come, epoch, next_epoch, parties};
+
+pub use member::{BarrierMember, BarrierWaitResult};
+pub(super) use state::{Reading, flags_of};
 
 /// How many can take part.
 const PLACES: usize = 32;
-
-/// One that has come.
-const ONE: u32 = 1;
-const COME: u32 = 0x1f;
-const PARTIES: u32 = 0x3f << PARTIES_AT;
-const PARTIES_AT: u32 = 5;
-const SLEEPERS: u32 = 1 << 11;
-const BROKEN: u32 = 1 << 12;
-const PHASE: u32 = 7 << PHASE_AT;
-const PHASE_AT: u32 = 13;
-const EPOCH_AT: u32 = 16;
-
-fn come(state: u32) -> u32 {
-    state & COME
-}
-
-fn parties(state: u32) -> u32 {
-    (state & PARTIES) >> PARTIES_AT
-}
-
-fn epoch(state: u32) -> u32 {
-    state >> EPOCH_AT
-}
-
-/// The state at the beginning of the phase behind this one.
-fn next_phase(state: u32) -> u32 {
-    let phase = state.wrapping_add(1 << PHASE_AT) & PHASE;
-    state & !(COME | SLEEPERS | PHASE) | phase
-}
-
-/// The state at the beginning of the epoch behind this one.
-fn next_epoch(state: u32) -> u32 {
-    epoch(state).wrapping_add(1) << EPOCH_AT
-}
 
 /// Lets a number of threads, of any processes, wait for each other; if one of them dies, the others are told.
 ///
@@ -164,7 +133,7 @@ fn next_epoch(state: u32) -> u32 {
 pub struct Barrier {
     state: AtomicU32,
     unused: u32,
-    places: [Word; PLACES],
+    pub(super) places: [Word; PLACES],
 }
 
 #[cfg(not(commons_model))]
@@ -204,9 +173,9 @@ impl Barrier {
         loop {
             let epoch = self.agree(parties)?;
             let Some(place) = self.take_place(parties, epoch)? else { return Err(SyncError::Full) };
-            let member = BarrierMember { barrier: self, place, parties, epoch, stays: PhantomData };
+            let member = BarrierMember::new(self, place, parties, epoch);
             let state = self.state.load(Acquire);
-            if self::epoch(state) != epoch {
+            if state::epoch(state) != epoch {
                 // Reset in between, and perhaps for another number of parties.
                 continue;
             }
@@ -218,7 +187,7 @@ impl Barrier {
     fn agree(&self, parties: u32) -> Result<u32, SyncError> {
         let mut state = self.state.load(Acquire);
         loop {
-            match self::parties(state) {
+            match state::parties(state) {
                 _ if state & BROKEN != 0 => return Err(SyncError::Broken),
                 0 => {
                     let agreed = state | parties << PARTIES_AT;
@@ -246,13 +215,13 @@ impl Barrier {
         }
         for place in places {
             match place.lock(Deadline::Now) {
-                Ok(Taken::OwnerDied) if place.flags().load(Relaxed) == epoch << 1 => {
+                Ok(Taken::OwnerDied) if place.flags().load(Relaxed) == flags_of(epoch) => {
                     self.break_it(epoch);
                     place.unlock_silently();
                     return Err(SyncError::Broken);
                 }
                 Ok(_) => {
-                    place.flags().store(epoch << 1, Release);
+                    place.flags().store(flags_of(epoch), Release);
                     return Ok(Some(place));
                 }
                 Err(SyncError::WouldBlock) => {}
@@ -275,7 +244,7 @@ impl Barrier {
         let state = self.state.load(Acquire);
         let epoch = epoch(state);
         let mut seen = state;
-        while seen & BROKEN != 0 && self::epoch(seen) == epoch {
+        while seen & BROKEN != 0 && state::epoch(seen) == epoch {
             match self.state.compare_exchange_weak(seen, next_epoch(seen), AcqRel, Acquire) {
                 Ok(_) => return true,
                 Err(now) => seen = now,
@@ -298,7 +267,7 @@ impl Barrier {
     #[cold]
     fn break_it(&self, epoch: u32) {
         let mut state = self.state.load(Acquire);
-        while state & BROKEN == 0 && self::epoch(state) == epoch {
+        while state & BROKEN == 0 && state::epoch(state) == epoch {
             match self.state.compare_exchange_weak(state, state | BROKEN, AcqRel, Acquire) {
                 Ok(_) => break,
                 Err(now) => state = now,
@@ -322,218 +291,5 @@ impl fmt::Debug for Barrier {
             .field("waiting", &come(state))
             .field("broken", &(state & BROKEN != 0))
             .finish_non_exhaustive()
-    }
-}
-
-/// Whether a dead thread was a member in this epoch, and has its place still.
-fn is_dead(place: &Word, epoch: u32) -> bool {
-    let is_marked = || {
-        let word = place.load(Acquire);
-        word & OWNER == 0 && word & OWNER_DIED != 0
-    };
-    // Once more, since somebody may have taken the place of an earlier epoch's dead and written its own epoch.
-    is_marked() && place.flags().load(Acquire) == epoch << 1 && is_marked()
-}
-
-/// A thread's part in a [`Barrier`]; dropped, the thread takes part no longer.
-///
-/// Stays in its thread. Dropped while others wait, or by a panic, it breaks the barrier. Dropped in a forked child it
-/// does nothing.
-#[must_use = "dropping it ends the thread's taking part"]
-pub struct BarrierMember<'b> {
-    barrier: &'b Barrier,
-    place: &'b Word,
-    parties: u32,
-    epoch: u32,
-    stays: PhantomData<*const ()>,
-}
-
-/// What a member learns when all have come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BarrierWaitResult(bool);
-
-impl BarrierWaitResult {
-    /// True for one of the members: the last one that came.
-    pub fn is_leader(self) -> bool {
-        self.0
-    }
-}
-
-impl BarrierMember<'_> {
-    /// Waits until all have come.
-    ///
-    /// # Errors
-    ///
-    /// [`SyncError::Broken`] if a member died, or left while others waited, or the barrier was reset: then drop this, and
-    /// join anew after a [reset](Barrier::reset). [`SyncError::Mismatch`] in a forked child, which takes no part.
-    #[doc(alias = "pthread_barrier_wait")]
-    #[inline]
-    pub fn wait(&self) -> Result<BarrierWaitResult, SyncError> {
-        self.come_and_wait(|| Deadline::Never)
-    }
-
-    /// Waits until all have come, so long at most.
-    ///
-    /// # Errors
-    ///
-    /// [`SyncError::TimedOut`]: then it is as if this member had not come, and it may wait again. Otherwise as
-    /// [`wait`](BarrierMember::wait).
-    pub fn wait_timeout(&self, timeout: Duration) -> Result<BarrierWaitResult, SyncError> {
-        self.come_and_wait(|| Deadline::after(timeout))
-    }
-
-    /// Waits until all have come, until that moment at most, on the monotonic clock.
-    ///
-    /// # Errors
-    ///
-    /// As [`wait_timeout`](BarrierMember::wait_timeout).
-    pub fn wait_until(&self, moment: Instant) -> Result<BarrierWaitResult, SyncError> {
-        self.come_and_wait(|| Deadline::At(moment))
-    }
-
-    /// Asks the clock only if it comes to waiting.
-    fn come_and_wait(&self, deadline: impl FnOnce() -> Deadline) -> Result<BarrierWaitResult, SyncError> {
-        if !self.is_mine() {
-            return Err(SyncError::Mismatch("a forked child takes no part in its parent's barrier; join it"));
-        }
-        let state = &self.barrier.state;
-        let mut seen = state.load(Relaxed);
-        loop {
-            if seen & BROKEN != 0 || epoch(seen) != self.epoch {
-                return Err(SyncError::Broken);
-            }
-            if parties(seen) != self.parties {
-                return Err(SyncError::Mismatch("the barrier's number of parties has been overwritten"));
-            }
-            let last = come(seen) + 1 >= self.parties;
-            let next = if last { next_phase(seen) } else { seen + ONE };
-            match state.compare_exchange_weak(seen, next, AcqRel, Relaxed) {
-                Err(now) => seen = now,
-                Ok(_) if last => {
-                    if seen & SLEEPERS != 0 {
-                        primitive::wake(state, u32::MAX);
-                    }
-                    return Ok(BarrierWaitResult(true));
-                }
-                Ok(_) => return self.wait_slowly(seen, deadline()),
-            }
-        }
-    }
-
-    /// What became of the phase in which this member came; `None` if nothing yet.
-    fn outcome(&self, came: u32, now: u32) -> Option<Result<BarrierWaitResult, SyncError>> {
-        if epoch(now) != self.epoch {
-            return Some(Err(SyncError::Broken));
-        }
-        if now & PHASE != came & PHASE {
-            return Some(Ok(BarrierWaitResult(false)));
-        }
-        (now & BROKEN != 0).then_some(Err(SyncError::Broken))
-    }
-
-    #[cold]
-    fn wait_slowly(&self, came: u32, deadline: Deadline) -> Result<BarrierWaitResult, SyncError> {
-        let state = &self.barrier.state;
-        let mut spin = Spin::new();
-        let mut pace = Pace::new();
-        loop {
-            let seen = state.load(Acquire);
-            if let Some(outcome) = self.outcome(came, seen) {
-                spin.came();
-                return outcome;
-            }
-            if spin.again() {
-                continue;
-            }
-            let told = seen | SLEEPERS;
-            if seen != told && state.compare_exchange(seen, told, Relaxed, Relaxed).is_err() {
-                continue;
-            }
-            let left = match deadline.left() {
-                Ok(left) => left,
-                Err(error) => return self.give_up(came, error),
-            };
-            self.sleep(told, left, &mut pace);
-            // Before anything else: this may be the only one that was woken by somebody's death.
-            if self.others().any(|place| is_dead(place, self.epoch)) {
-                self.barrier.break_it(self.epoch);
-                continue;
-            }
-            let seen = state.load(Acquire);
-            if seen & BROKEN != 0 || epoch(seen) != self.epoch {
-                primitive::wake(state, u32::MAX);
-            }
-        }
-    }
-
-    /// Sleeps while all is as it was seen. If anybody is dead, or dies meanwhile, it does not sleep (on).
-    fn sleep(&self, told: u32, left: Option<Duration>, pace: &mut Pace) {
-        let state = &self.barrier.state;
-        let mut words = [(state, told); PLACES];
-        let mut count = 1;
-        for place in self.others() {
-            let mut seen = place.load(Relaxed);
-            while seen & WAITERS == 0 {
-                match place.futex().compare_exchange_weak(seen, seen | WAITERS, Relaxed, Relaxed) {
-                    Ok(_) => seen |= WAITERS,
-                    Err(now) => seen = now,
-                }
-            }
-            if is_dead(place, self.epoch) {
-                return;
-            }
-            words[count] = (place.futex(), seen);
-            count += 1;
-        }
-        if primitive::wait_any(&words[..count], pace.next(left), LOOK.0) == Waited::TimedOut {
-            self.others().for_each(|place| owner::look_after(place, 0));
-        }
-    }
-
-    /// Its time is over: as if it had not come, unless all have come meanwhile.
-    fn give_up(&self, came: u32, error: SyncError) -> Result<BarrierWaitResult, SyncError> {
-        let state = &self.barrier.state;
-        let mut seen = state.load(Acquire);
-        loop {
-            if let Some(outcome) = self.outcome(came, seen) {
-                return outcome;
-            }
-            let less = if come(seen) == 0 { seen } else { seen - ONE };
-            match state.compare_exchange_weak(seen, less, AcqRel, Acquire) {
-                Ok(_) => return Err(error),
-                Err(now) => seen = now,
-            }
-        }
-    }
-
-    /// The places of all others, the empty ones included.
-    fn others(&self) -> impl Iterator<Item = &Word> {
-        self.barrier.places(self.parties).iter().filter(|place| !std::ptr::eq(*place, self.place))
-    }
-
-    /// Not in a forked child.
-    fn is_mine(&self) -> bool {
-        let record = Record::current();
-        record.is_ready() && record.holds(self.place)
-    }
-}
-
-impl Drop for BarrierMember<'_> {
-    fn drop(&mut self) {
-        if !self.is_mine() {
-            return;
-        }
-        let state = self.barrier.state.load(Acquire);
-        let missed = come(state) > 0 || std::thread::panicking();
-        if missed && state & BROKEN == 0 && epoch(state) == self.epoch {
-            self.barrier.break_it(self.epoch);
-        }
-        self.place.unlock_silently();
-    }
-}
-
-impl fmt::Debug for BarrierMember<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BarrierMember").field("barrier", self.barrier).finish()
     }
 }

@@ -61,7 +61,7 @@ use super::primitive::{
 use super::spin::Spin;
 
 /// Somebody may be asleep.
-const SLEEPERS: u32 = 1;
+pub(super) const SLEEPERS: u32 = 1;
 
 /// Waits until somebody has changed what a [`Mutex`](super::Mutex) guards, and said so.
 ///

@@ -12,7 +12,7 @@ pub enum SyncError {
 
     /// Somebody else still had it when the time was over.
     #[error(
-        "not to be had in time: somebody else has it; of mutexes and reader-writer locks 'commons locks' says who"
+        "not to be had in time: somebody else has it, or nobody gave it; 'commons locks' shows who has what"
     )]
     TimedOut,
 

@@ -71,9 +71,9 @@ use super::spin::Spin;
 use super::thread::Record;
 
 /// It has happened.
-const SET: u32 = 0x4000_0000;
+pub(super) const SET: u32 = 0x4000_0000;
 /// Somebody may be asleep.
-const WAITERS: u32 = 0x8000_0000;
+pub(super) const WAITERS: u32 = 0x8000_0000;
 
 /// Says to all who wait, and to all who come later, that something has happened, until it is reset.
 ///

@@ -63,7 +63,7 @@ pub use event::{AutoEvent, Event};
 pub use mutex::{LockState, Mutex, MutexGuard};
 pub use once::{Once, OnceLock};
 #[cfg(not(commons_model))]
-pub use report::LockReport;
+pub use report::{LockDetails, LockReport};
 pub use rwlock::{ReadResult, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{Permit, Semaphore};
 pub use seqlock::{Bytes, SeqLock};

@@ -48,7 +48,7 @@ use super::primitive::{
 use super::word::{Held, Word};
 
 /// In the word's flags: it is done.
-const DONE: u32 = 2;
+pub(super) const DONE: u32 = 2;
 
 /// Runs something once, among all threads of all processes that share the memory it lies in.
 ///

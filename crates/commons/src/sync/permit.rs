@@ -146,7 +146,11 @@ impl Entry {
     }
 }
 
-/// The count, and the entries of all permits that are out.
+/// Bytes of one permit's place, of which the holder's number is the first 8.
+#[cfg(not(commons_model))]
+pub(super) const ENTRY: usize = size_of::<Entry>();
+
+/// The entries of all permits that are out.
 #[repr(C, align(64))]
 pub(super) struct Entries([Entry; ENTRIES]);
 

@@ -79,7 +79,7 @@ use super::thread::Record;
 use super::word::OWNER;
 
 /// Somebody may be asleep.
-const SLEEPERS: u32 = 0x8000_0000;
+pub(super) const SLEEPERS: u32 = 0x8000_0000;
 
 /// What an attempt to take came to.
 pub(super) enum Attempt<T> {

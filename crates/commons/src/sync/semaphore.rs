@@ -76,8 +76,8 @@ use crate::segment::slot::Slot;
 #[repr(C, align(64))]
 pub struct Semaphore {
     count: Count,
-    queue: Queue,
-    entries: Entries,
+    pub(super) queue: Queue,
+    pub(super) entries: Entries,
 }
 
 /// A cache line of its own.
@@ -104,7 +104,7 @@ impl Semaphore {
     pub const MAX: u32 = VALUE as u32;
 
     constructor! {
-        /// A semaphore with this value; at most [`MAX`](Semaphore::MAX).
+        /// A semaphore with so many units; a number above [`MAX`](Semaphore::MAX) is lowered to that.
         pub fn new(value: u32) -> Self {
             let value = if value > Semaphore::MAX { VALUE } else { value as u64 };
             Semaphore { count: Count(AtomicU64::new(value)), queue: Queue::new(), entries: Entries::new() }
@@ -212,9 +212,11 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// [`SyncError::NoSegment`] outside a segment with a name that Commons attached; [`SyncError::Unsupported`]
-    /// if nobody could be asked who holds the segment: its name was deleted. If 64 permits are out
-    /// already, waits for one of them to come back.
+    /// [`SyncError::NoSegment`] where this process does not know the segment: on the heap, in an anonymous or System V
+    /// segment, or in one that was attached by hand without [`Attachment::object`](crate::Attachment::object) or
+    /// [`register`](crate::Attachment::register). [`SyncError::Unsupported`] if it knows the segment, but its name was
+    /// deleted, so that nobody can be asked who holds it. That 64 permits are out already is no error: it waits for one
+    /// of them to come back.
     #[doc(alias = "semop")]
     #[inline]
     pub fn acquire(&self) -> Result<Permit<'_>, SyncError> {
@@ -292,6 +294,12 @@ impl Semaphore {
             self.recover(home);
             true
         })
+    }
+
+    /// Gives back what the dead had, if that can be found out, for those who do not wait.
+    #[cfg(not(commons_model))]
+    pub(crate) fn recover_permits(&self) {
+        self.look();
     }
 
     /// Gives back what the dead had; whether there was any.

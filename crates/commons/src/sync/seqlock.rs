@@ -88,7 +88,8 @@ unsafe impl<T: Bytes, const N: usize> Bytes for [T; N] {}
 /// them. So one that dies, or is stopped, half way has changed nothing and is in nobody's way. Readers read again if
 /// the value was replaced meanwhile: what they return was the value at one moment.
 ///
-/// Reading takes no system call, and works in memory that is mapped for reading only. Writers exclude each other as
+/// Reading takes no system call and stores nothing, so that it works through a `&SeqLock` into memory that is mapped for
+/// reading only, where somebody made one by hand ([`SharedReader`](crate::shared::SharedReader) gives copies instead). Writers exclude each other as
 /// with a [`Mutex`](super::Mutex). Not for use in signal handlers, but for reading.
 ///
 /// ```
@@ -104,7 +105,7 @@ unsafe impl<T: Bytes, const N: usize> Bytes for [T; N] {}
 #[doc(alias = "seqlock_t")]
 pub struct SeqLock<T: Bytes> {
     word: Word,
-    index: AtomicU32,
+    pub(super) index: AtomicU32,
     pub(crate) copies: [Wordwise<T>; 2],
 }
 

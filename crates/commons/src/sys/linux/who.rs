@@ -49,10 +49,7 @@ pub(crate) fn command(pid: u32) -> Option<String> {
 }
 
 /// Whether there is a process with this id.
-pub(crate) fn exists(pid: u32) -> bool {
-    let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return false };
-    !matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH))
-}
+pub(crate) use super::robust::thread_exists as exists;
 
 /// The first offsets of all open-file-description locks for reading on a file; `None` without `/proc`.
 pub(crate) fn locked_bytes(file: Identity) -> Option<Vec<u64>> {
