@@ -129,15 +129,50 @@ fn replace(target: &Path, old: Option<&fs::Metadata>, memory: &Attachment) -> Re
             result => return Ok(result?),
         }
     }
-    // Between these two calls the whole file has a name of its own.
-    let mut other = target.file_name().unwrap_or_default().to_owned().into_vec();
-    other.truncate(200);
-    other.extend_from_slice(format!(".{}~", std::process::id()).as_bytes());
-    let other = target.with_file_name(OsString::from_vec(other));
+    // Between these two calls the whole file has a name of its own. The lock tells that somebody works on it.
+    let _ = lock(&file);
+    let name = target.file_name().unwrap_or_default();
+    remove_leftovers(directory, name);
+    let other = directory.join(part(name, &std::process::id().to_string()));
     let _ = fs::remove_file(&other);
     link(&file, &other)?;
     fs::rename(&other, target).inspect_err(|_| drop(fs::remove_file(&other)))?;
     Ok(())
+}
+
+/// What the name ends with that a file has on its way to another's.
+const PART: &str = ".gpl-part";
+
+fn part(name: &OsStr, number: &str) -> OsString {
+    let beginning = &name.as_bytes()[..name.len().min(200)];
+    OsString::from_vec([beginning, b".", number.as_bytes(), PART.as_bytes()].concat())
+}
+
+/// Locks a file, if nobody else has; where the filesystem knows no locks, leftovers stay.
+fn lock(file: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open.
+    match unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Removes what those left who were killed between naming and renaming, saving to a file of this name.
+fn remove_leftovers(directory: &Path, name: &OsStr) {
+    let beginning = part(name, "");
+    let beginning = &beginning.as_bytes()[..beginning.len() - PART.len()];
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        let file_name = entry.file_name();
+        let number = file_name.as_bytes().strip_prefix(beginning);
+        let number = number.and_then(|rest| rest.strip_suffix(PART.as_bytes()));
+        if !number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit)) {
+            continue;
+        }
+        if File::open(entry.path()).is_ok_and(|file| lock(&file).is_ok()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Gives a file without a name this one.

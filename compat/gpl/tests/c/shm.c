@@ -290,6 +290,11 @@ static void files(void) {
     CHECK(size_of_file("later") == 100);
     fd = open("twin", O_RDONLY);
     CHECK(read(fd, bytes, 1) == 1 && bytes[0] == 'b' && close(fd) == 0);
+    /* What one left that was killed on its way is removed by the next; what looks like it stays. */
+    write_file("later.12345.gpl-part", "half", 4);
+    write_file("later.x.gpl-part", "mine", 4);
+    CHECK_DONE(shmSave(memory, "later"));
+    CHECK(size_of_file("later.12345.gpl-part") == -1 && size_of_file("later.x.gpl-part") == 4);
     /* Devices and pipes are written to. */
     CHECK_DONE(shmSave(memory, "/dev/null"));
     CHECK(stat("/dev/null", &status) == 0 && S_ISCHR(status.st_mode));
