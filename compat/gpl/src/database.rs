@@ -288,3 +288,47 @@ pub(crate) fn finish(name: &CStr) {
         leave();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use commons::Segment;
+
+    #[test]
+    fn an_identifier_that_another_segment_has_does_not_fit() {
+        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let namespace = Namespace::at(directory.path()).unwrap();
+        let options = || SegmentOptions::new().size(1).namespace(&namespace);
+        let number = |segment: &Segment| gpl::inode(segment).unwrap();
+        let one = options().create("one").unwrap();
+
+        // SAFETY: no other test of this program reads or sets the environment at the same time.
+        unsafe { std::env::set_var(System::Gpl.variable(), directory.path()) };
+        let locked = lock().unwrap();
+        // One that comes 2^30 files later has the same.
+        let later = number(&one) + (1 << gpl::BITS);
+        assert!(!locked.fits(later) && locked.fits(later + 1_000_000));
+        // From now on each is compared.
+        assert!(!locked.fits(number(&one)) && locked.fits(number(&one) + 1_000_000));
+        let memory = crate::object::make_memory(&locked, c"two", 1).unwrap();
+        assert!(memory.1 && !locked.fits(number(&memory.0)));
+        drop(locked);
+        assert!(with_held(|held| held.is_none()).unwrap());
+    }
+
+    #[test]
+    fn the_lock_is_on_what_the_name_means() {
+        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let namespace = Namespace::at(directory.path()).unwrap();
+        let (owner, user, database) = (OwnerPolicy::Me, user(), AtomicPtr::default());
+        let place = Box::leak(Box::new(Place { namespace, owner, user, database }));
+        let first = place.database().unwrap();
+        assert_eq!(place.database_inode(), Some(first.inode));
+        std::fs::remove_file(directory.path().join(gpl::DATABASE)).unwrap();
+        assert_eq!(place.database_inode(), None);
+        place.forget(first);
+        let second = place.database().unwrap();
+        assert_ne!(first.inode, second.inode);
+        assert_eq!(place.database_inode(), Some(second.inode));
+    }
+}

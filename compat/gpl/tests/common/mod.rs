@@ -52,7 +52,7 @@ pub fn compile(source: &str, into: &Path, linked: Linked) -> PathBuf {
     compiler.arg("-o").arg(&program);
     match linked {
         Linked::Shared => {
-            compiler.arg("-L").arg(library).arg("-lcommons_gpl");
+            compiler.arg("-L").arg(library).args(["-lcommons_gpl", "-ldl"]);
             compiler.arg(format!("-Wl,-rpath,{}", library.display()));
         }
         Linked::Static => {
