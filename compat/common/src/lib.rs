@@ -7,4 +7,5 @@
 //! ```
 
 pub mod code;
+pub mod gpl;
 pub mod place;

@@ -412,6 +412,17 @@ impl Attachment {
     #[doc(alias = "shmdt")]
     #[doc(alias = "PR_DetachSharedMemory")]
     pub fn detach(self) -> Result<()> {
+        self.detach_and_tell().map(|_| ())
+    }
+
+    /// The same; whether it was the last to hold the segment, and deleted it. Of several that leave together, one is
+    /// told so; or none, if somebody who opened the segment then was first to see that nobody held it.
+    ///
+    /// # Errors
+    ///
+    /// As [`detach`](Attachment::detach).
+    #[doc(hidden)]
+    pub fn detach_and_tell(self) -> Result<bool> {
         let mut this = std::mem::ManuallyDrop::new(self);
         // SAFETY: `this` is not used again.
         unsafe { this.end() }
@@ -447,17 +458,17 @@ impl Attachment {
         }
     }
 
-    /// Unmaps, and leaves if it was the last.
+    /// Unmaps, and leaves if it was the last of its hold; whether that was the segment's last, and deleted it.
     ///
     /// # Safety
     ///
     /// To be called once, as the last use.
-    unsafe fn end(&mut self) -> Result<()> {
+    unsafe fn end(&mut self) -> Result<bool> {
         if sync::any_held_within(self.base.addr().get(), self.mapped) {
             // A guard was forgotten: the kernel's list of that thread leads through these bytes. So they stay, and
             // with them what holds the segment, until the process ends.
             std::mem::forget(self.hold.take());
-            return Ok(());
+            return Ok(false);
         }
         self.registration.end();
         drop(self.guard.take());
@@ -465,10 +476,8 @@ impl Attachment {
         let done = unsafe { self.unmap() }
             .map_err(|error| Error::Os { attempt: self.attempt("detach"), source: error.into() });
         // The mapping first: it is what holds the slot when the handle is gone.
-        if let Some(hold) = self.hold.take().and_then(Arc::into_inner) {
-            hold.leave();
-        }
-        done
+        let last = self.hold.take().and_then(Arc::into_inner).is_some_and(Hold::leave);
+        done.map(|()| last)
     }
 }
 

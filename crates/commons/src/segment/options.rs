@@ -25,6 +25,12 @@ pub type InitializerResult = Result<(), Box<dyn StdError + Send + Sync>>;
 
 type Initializer<'i> = dyn Fn(&mut [u8]) -> InitializerResult + 'i;
 
+/// Whether a new file of this inode number will do.
+type Fits<'i> = dyn Fn(u64) -> bool + 'i;
+
+/// How many files are made in search of one that will do.
+const CANDIDATES: usize = 64;
+
 /// A new segment that has its size and memory, and no name yet.
 pub(crate) struct Unfilled<'u> {
     pub(crate) fd: BorrowedFd<'u>,
@@ -68,6 +74,7 @@ pub struct SegmentOptions<'i> {
     initializer: Option<Box<Initializer<'i>>>,
     patience: Duration,
     means: Means,
+    fits: Option<Box<Fits<'i>>>,
 }
 
 impl fmt::Debug for SegmentOptions<'_> {
@@ -110,6 +117,7 @@ impl<'i> SegmentOptions<'i> {
             initializer: None,
             patience: PATIENCE,
             means: Means::Link,
+            fits: None,
         }
     }
 
@@ -194,6 +202,14 @@ impl<'i> SegmentOptions<'i> {
     #[doc(hidden)]
     pub fn publish_by_renaming(mut self) -> Self {
         self.means = Means::Rename;
+        self
+    }
+
+    /// Makes a new segment of a file whose inode number `fits`: for drop-ins that derive a segment's id from that
+    /// number, and must not give out one that another segment has. Up to 64 files are tried.
+    #[doc(hidden)]
+    pub fn inode(mut self, fits: impl Fn(u64) -> bool + 'i) -> Self {
+        self.fits = Some(Box::new(fits));
         self
     }
 
@@ -432,7 +448,7 @@ impl<'i> SegmentOptions<'i> {
 
     fn prepare_once(&self, place: &Place) -> Result<Unpublished> {
         let attempt = || place.attempt("create");
-        let made = Unpublished::new(place, self.mode, self.lifetime, self.means);
+        let made = self.make(place);
         let mut unpublished = made.map_err(|error| match error {
             Error::NoSpace { .. } => place.namespace.no_space(attempt(), self.size.unwrap_or(0)),
             error => error,
@@ -446,6 +462,24 @@ impl<'i> SegmentOptions<'i> {
         self.initialize_through(unpublished.fd(), size, &attempt)?;
         unpublished.set_size(size);
         Ok(unpublished)
+    }
+
+    /// An empty file, whose inode number fits if that matters.
+    fn make(&self, place: &Place) -> Result<Unpublished> {
+        let new = || Unpublished::new(place, self.mode, self.lifetime, self.means);
+        let Some(fits) = &self.fits else { return new() };
+        // Those that do not fit are kept meanwhile, so that none gets the same number again.
+        let mut others = Vec::new();
+        loop {
+            let made = new()?;
+            if fits(made.stat().identity.inode) {
+                return Ok(made);
+            }
+            others.push(made);
+            if others.len() == CANDIDATES {
+                return Err(place.error("create", Errno::AGAIN));
+            }
+        }
     }
 
     fn initialize_through(
@@ -480,6 +514,30 @@ mod tests {
         assert!(!options.open_or_create("x").unwrap().was_created());
         assert_eq!(directory.path().read_dir().unwrap().count(), 1, "no temporary name is left");
         drop(one);
+        assert_eq!(directory.path().read_dir().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn files_are_made_until_one_fits() {
+        use std::os::unix::fs::MetadataExt;
+        let (directory, namespace) = namespace();
+        let seen = std::cell::RefCell::new(Vec::new());
+        let options = SegmentOptions::new().size(1).namespace(&namespace);
+        let options = options.inode(|inode| {
+            seen.borrow_mut().push(inode);
+            seen.borrow().len() == 4
+        });
+        let segment = options.create("x").unwrap();
+        let inode = directory.path().join("x").metadata().unwrap().ino();
+        let mut seen = seen.take();
+        assert_eq!(seen.last(), Some(&inode));
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 4, "no number came twice");
+        drop(segment);
+
+        let options = SegmentOptions::new().size(1).namespace(&namespace).inode(|_| false);
+        assert_eq!(options.create("x").unwrap_err().raw_os_error(), Some(libc::EAGAIN));
         assert_eq!(directory.path().read_dir().unwrap().count(), 0);
     }
 

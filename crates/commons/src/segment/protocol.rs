@@ -135,30 +135,30 @@ impl Hold {
         }
         if self.access == Access::ReadOnly || self.forked() {
             drop(fd);
-            return self.leave();
+            self.leave();
+            return;
         }
         if self.created && lock::try_write(fd.as_fd(), WHOLE).unwrap_or(false) {
-            return self.remove_name(fd.as_fd());
+            self.remove_name(fd.as_fd());
+            return;
         }
         if lock::unlock_all(fd.as_fd()).is_ok() {
             self.remove_if_last(fd.as_fd());
         }
     }
 
-    /// Leaves when descriptor and attachments are gone already.
-    pub(crate) fn leave(self) {
+    /// Leaves when descriptor and attachments are gone already; whether it was the last, and removed the name.
+    pub(crate) fn leave(self) -> bool {
         if self.lifetime == Lifetime::UntilDeleted {
-            return;
+            return false;
         }
-        let Ok(fd) = file::open(self.place.path(), Access::ReadWrite) else { return };
-        if !is_same(fd.as_fd(), self.identity) {
-            return;
-        }
-        self.remove_if_last(fd.as_fd());
+        let Ok(fd) = file::open(self.place.path(), Access::ReadWrite) else { return false };
+        is_same(fd.as_fd(), self.identity) && self.remove_if_last(fd.as_fd())
     }
 
-    /// Removes the name if nobody holds the segment; this holder's slot is given back already.
-    fn remove_if_last(&self, fd: BorrowedFd<'_>) {
+    /// Removes the name if nobody holds the segment, and says whether it did; this holder's slot is given back
+    /// already.
+    fn remove_if_last(&self, fd: BorrowedFd<'_>) -> bool {
         let mut patience = Patience::new(if self.forked() { FORKED } else { WAITING });
         loop {
             // Asking costs less than trying in vain, and mostly others remain.
@@ -166,17 +166,17 @@ impl Hold {
                 // Our own slot: another thread is starting a program, and until that runs, its process has a copy
                 // of the descriptor; or it has forked.
                 Ok(Present::Holder(slot)) if slot == self.slot => {}
-                Ok(Present::Holder(_)) | Err(_) => return,
+                Ok(Present::Holder(_)) | Err(_) => return false,
                 Ok(Present::Nobody) => match lock::try_write(fd, WHOLE) {
                     Ok(true) => return self.remove_name(fd),
                     Ok(false) => {} // somebody came, or has the gate
-                    Err(_) => return,
+                    Err(_) => return false,
                 },
                 // Who is removing the name may find that it may not: then it is still for us to do.
                 Ok(Present::Remover) => {}
             }
             if !patience.pause() {
-                return;
+                return false;
             }
         }
     }
@@ -203,13 +203,14 @@ impl Hold {
         self.lifetime
     }
 
-    /// Removes the name, with the whole range locked.
-    fn remove_name(&self, fd: BorrowedFd<'_>) {
+    /// Removes the name, with the whole range locked; whether it still meant this file.
+    fn remove_name(&self, fd: BorrowedFd<'_>) -> bool {
         let removed = remove_name(&self.place, self.identity, Why::Lifetime);
         trace!(name = %self.place.name(), ?removed, "last one out");
         if removed.is_err() {
             unlock_failed(fd);
         }
+        removed.unwrap_or(false)
     }
 }
 
