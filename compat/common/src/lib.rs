@@ -7,4 +7,5 @@
 //! ```
 
 pub mod code;
+pub mod nspr;
 pub mod place;
