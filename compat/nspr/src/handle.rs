@@ -1,22 +1,22 @@
 //! What a handle keeps, so that it can attach the segment for as long as it lives: also when the name is deleted,
 //! when the program has closed all its descriptors to become a daemon, and in a forked child.
 //!
-//! NSPR's handles hold no descriptor, and neither do these. They keep one page of the segment mapped, the *pin*:
-//! the kernel makes a second mapping out of a shared one, of the whole segment and with the same access, when
-//! `mremap` is told that the old one has no bytes. Such a mapping shares the pin's open file description, and with
-//! it the slot by which others see that the segment is held. Where the kernel does not do that (an emulated one, or
-//! hugetlbfs), the segment is opened anew by its name.
+//! NSPR's handles hold no descriptor, and neither do these. They keep the segment mapped: the *spare*, which
+//! is lent to the program as its first attachment ([`attached`](crate::attached)). It carries the slot by which others
+//! see that the segment is held. Further attachments come from the segment's name; when that is gone, from the spare:
+//! the kernel makes a second mapping out of a shared one, with the same access, when `mremap` is told that the
+//! old one has no bytes.
 //!
 //! An attachment for reading only comes from a description that is open for reading only, so that `mprotect` cannot
-//! make it writable. It needs the segment's name: after deletion it is made out of the pin, and can be widened.
+//! make it writable. It needs the segment's name: after deletion it is made out of the spare, and can be widened.
 
 use std::ffi::c_void;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 
-use commons::{AttachOptions, Attachment, Namespace, Segment};
+use commons::{Namespace, Segment};
 
-use crate::attached;
+use crate::attached::{self, Slot};
 use crate::failure::{Failure, Result};
 use crate::keyed::{self, Keyed};
 use crate::permission::{self, Owner};
@@ -34,8 +34,10 @@ const MODE_EXECUTE: u32 = 0o100000;
 #[repr(C)]
 pub struct Memory {
     magic: u64,
-    /// One page of the segment; `None` if it may be neither read nor written.
-    pin: Option<Attachment>,
+    /// `None` if the segment may be neither read nor written.
+    spare: Option<&'static Slot>,
+    /// Whether the spare can be written.
+    writable: bool,
     /// Bytes.
     len: usize,
     /// As given at opening.
@@ -47,22 +49,28 @@ pub struct Memory {
     file: (u64, u64),
 }
 
+fn protection(read_only: bool) -> i32 {
+    libc::PROT_READ | if read_only { 0 } else { libc::PROT_WRITE }
+}
+
+/// Maps the whole segment. The mapping holds it when the descriptor is gone.
+fn map(segment: &Segment, len: usize, read_only: bool) -> Result<*mut c_void> {
+    let (protection, descriptor) = (protection(read_only), segment.as_fd().as_raw_fd());
+    // SAFETY: an open descriptor; the new mapping goes where nothing is mapped.
+    let address = unsafe { libc::mmap(ptr::null_mut(), len, protection, libc::MAP_SHARED, descriptor, 0) };
+    if address == libc::MAP_FAILED { Err(Failure::last()) } else { Ok(address) }
+}
+
 impl Memory {
     pub(crate) fn new(keyed: Keyed, mode: u32) -> Result<Box<Memory>> {
-        let pin = match &keyed.segment {
-            Some(segment) => Some(segment.attach_with(&AttachOptions::new().range(0..1))?),
+        let len = usize::try_from(keyed.size).map_err(|_| Failure::of(libc::ENOMEM))?;
+        let writable = keyed.is_writable();
+        let spare = match &keyed.segment {
+            Some(segment) => Some(attached::note_spare(map(segment, len, !writable)?, len)),
             None => None,
         };
-        Ok(Box::new(Memory {
-            magic: MAGIC,
-            pin,
-            len: usize::try_from(keyed.size).map_err(|_| Failure::of(libc::ENOMEM))?,
-            mode,
-            owner: keyed.owner,
-            name: keyed.name,
-            namespace: keyed.namespace,
-            file: keyed.file,
-        }))
+        let Keyed { name, namespace, owner, file, .. } = keyed;
+        Ok(Box::new(Memory { magic: MAGIC, spare, writable, len, mode, owner, name, namespace, file }))
     }
 
     /// The handle behind a program's pointer.
@@ -92,6 +100,9 @@ impl Memory {
         unsafe { Memory::of(handle) }?;
         // SAFETY: a handle, which `new` boxed, and nobody else's any more.
         let mut memory = unsafe { Box::from_raw(handle) };
+        if let Some(spare) = memory.spare {
+            spare.close();
+        }
         // So that a second closing finds none, as long as nothing else has the memory.
         // SAFETY: our own field; written although nothing reads it before it is given back.
         unsafe { ptr::write_volatile(&raw mut memory.magic, 0) };
@@ -105,66 +116,58 @@ impl Memory {
         }
         let read_only = read_only || self.mode & MODE_READ_ONLY != 0;
         let execute = self.mode & MODE_EXECUTE != 0;
-        let mut wanted = permission::READ;
-        if !read_only {
-            wanted |= permission::WRITE;
-        }
-        self.owner.permits(wanted | u32::from(execute))?;
-        let pin = self.pin.as_ref().ok_or(Failure::of(libc::EACCES))?;
-        if !read_only && pin.is_read_only() {
-            return Err(Failure::of(libc::EACCES));
-        }
-        let address = match (read_only, pin.is_read_only()) {
-            (true, false) => self.map_read_only(pin)?,
-            _ => self.map(pin, read_only)?,
-        };
-        let protection = libc::PROT_READ | if read_only { 0 } else { libc::PROT_WRITE };
+        let wanted = permission::READ | if read_only { 0 } else { permission::WRITE } | u32::from(execute);
+        self.owner.permits(wanted)?;
+        let denied = Failure::of(libc::EACCES);
+        let spare = self.spare.filter(|_| read_only || self.writable).ok_or(denied)?;
+        let address = self.find(spare, read_only)?;
         if execute {
             // A mode with the bits of a file's type asks for this without meaning it, so it may fail.
             // SAFETY: a mapping made above, of so many bytes.
-            let _ = unsafe { libc::mprotect(address, self.len, protection | libc::PROT_EXEC) };
+            let _ = unsafe { libc::mprotect(address, self.len, protection(read_only) | libc::PROT_EXEC) };
         }
-        attached::insert(address.addr(), self.len);
         Ok(address)
     }
 
-    /// Out of the pin, with its access; by name where the kernel cannot do that.
-    fn map(&self, pin: &Attachment, read_only: bool) -> Result<*mut c_void> {
-        // SAFETY: no bytes of the pin are moved; the new mapping goes where nothing is mapped.
-        let address = unsafe { libc::mremap(pin.as_ptr().cast(), 0, self.len, libc::MREMAP_MAYMOVE) };
-        if address != libc::MAP_FAILED {
-            return Ok(address);
-        }
-        let failure = Failure::last();
-        if failure.system == libc::ENOMEM {
-            return Err(failure);
+    fn find(&self, spare: &Slot, read_only: bool) -> Result<*mut c_void> {
+        if read_only != self.writable {
+            if let Some(address) = spare.lend(protection(read_only))? {
+                return Ok(address);
+            }
         }
         let segment = keyed::find_named(&self.namespace, &self.name, self.file, read_only);
-        self.map_file(&segment.ok_or(Failure::of(libc::EIDRM))?, read_only)
+        let address = match segment {
+            Some(segment) => map(&segment, self.len, read_only)?,
+            None => self.double(spare, read_only)?,
+        };
+        attached::note(address, self.len);
+        Ok(address)
     }
 
-    fn map_read_only(&self, pin: &Attachment) -> Result<*mut c_void> {
-        if let Some(segment) = keyed::find_named(&self.namespace, &self.name, self.file, true) {
-            return self.map_file(&segment, true);
+    /// A second mapping out of the spare.
+    fn double(&self, spare: &Slot, read_only: bool) -> Result<*mut c_void> {
+        // Another thread is between two steps with it, for an instant.
+        let from = (0..1000).find_map(|_| {
+            let address = spare.address();
+            if address.is_none() {
+                std::thread::yield_now();
+            }
+            address
+        });
+        let from = from.ok_or(Failure::of(libc::EINVAL))?;
+        // SAFETY: no bytes of the spare are moved; the new mapping goes where nothing is mapped.
+        let address = unsafe { libc::mremap(from, 0, self.len, libc::MREMAP_MAYMOVE) };
+        if address == libc::MAP_FAILED {
+            return Err(Failure::last());
         }
-        let address = self.map(pin, true)?;
+        // It may be hidden just then, or be writable.
         // SAFETY: the mapping just made, of so many bytes.
-        if unsafe { libc::mprotect(address, self.len, libc::PROT_READ) } != 0 {
+        if unsafe { libc::mprotect(address, self.len, protection(read_only)) } != 0 {
             let failure = Failure::last();
             // SAFETY: as above; nobody knows it.
             unsafe { libc::munmap(address, self.len) };
             return Err(failure);
         }
         Ok(address)
-    }
-
-    /// The mapping holds the segment when the descriptor is gone.
-    fn map_file(&self, segment: &Segment, read_only: bool) -> Result<*mut c_void> {
-        let protection = libc::PROT_READ | if read_only { 0 } else { libc::PROT_WRITE };
-        let descriptor = segment.as_fd().as_raw_fd();
-        // SAFETY: an open descriptor; the new mapping goes where nothing is mapped.
-        let address =
-            unsafe { libc::mmap(ptr::null_mut(), self.len, protection, libc::MAP_SHARED, descriptor, 0) };
-        if address == libc::MAP_FAILED { Err(Failure::last()) } else { Ok(address) }
     }
 }

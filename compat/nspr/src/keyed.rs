@@ -9,14 +9,13 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use commons::{Error, InitializerResult, Lifetime, Namespace, OwnerPolicy, Segment, SegmentOptions};
 
 use crate::backing::{Backing, Identity, Kind};
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::permission::Owner;
 use crate::place;
 
@@ -37,31 +36,21 @@ pub(crate) struct Keyed {
 }
 
 impl Keyed {
-    fn new(namespace: Namespace, name: String, segment: Option<Segment>, stat: &libc::stat) -> Keyed {
+    fn new(namespace: Namespace, name: String, segment: Segment) -> Keyed {
+        let info = segment.info_when_opened();
         Keyed {
-            segment,
+            owner: Owner { user: info.uid, group: info.gid, mode: info.mode },
+            size: info.size,
+            file: segment.file_id(),
+            segment: Some(segment),
             name,
             namespace,
-            owner: Owner::of(stat),
-            size: u64::try_from(stat.st_size).unwrap_or(0),
-            file: (stat.st_dev, stat.st_ino),
         }
     }
 
     pub(crate) fn is_writable(&self) -> bool {
         self.segment.as_ref().is_some_and(|segment| !segment.is_read_only())
     }
-}
-
-/// The metadata of the segment's file.
-pub(crate) fn stat(segment: &Segment) -> Result<libc::stat> {
-    // SAFETY: plain integers, for which zero is a value.
-    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: an open descriptor, and room for what is written.
-    if unsafe { libc::fstat(segment.as_fd().as_raw_fd(), &raw mut stat) } != 0 {
-        return Err(Failure::last());
-    }
-    Ok(stat)
 }
 
 fn options<'i>(namespace: &Namespace) -> SegmentOptions<'i> {
@@ -74,25 +63,18 @@ pub(crate) fn find(identity: &Identity, kind: Kind) -> Result<Option<Keyed>> {
     let name = identity.segment(kind);
     for read_only in [false, true] {
         match options(&namespace).read_only(read_only).open(&name) {
-            Ok(segment) => {
-                let stat = stat(&segment)?;
-                return Ok(Some(Keyed::new(namespace, name, Some(segment), &stat)));
-            }
+            Ok(segment) => return Ok(Some(Keyed::new(namespace, name, segment))),
             Err(Error::NotFound(_)) => return Ok(None),
             Err(Error::PermissionDenied { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     }
     // It may not be opened; what it is can be seen all the same.
-    let path = commons_compat::place::c_path(&namespace.directory().join(&name))?;
-    // SAFETY: plain integers, for which zero is a value.
-    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: a string, and room for what is written.
-    match unsafe { libc::lstat(path.as_ptr(), &raw mut stat) } {
-        0 => Ok(Some(Keyed::new(namespace, name, None, &stat))),
-        _ if Failure::last().system == libc::ENOENT => Ok(None),
-        _ => Err(Failure::last()),
-    }
+    let Ok(Some(info)) = namespace.entry(&name).map(|entry| entry.info().ok().flatten()) else {
+        return Ok(None);
+    };
+    let owner = Owner { user: info.uid, group: info.gid, mode: info.mode };
+    Ok(Some(Keyed { segment: None, name, namespace, owner, size: info.size, file: (0, 0) }))
 }
 
 /// The same segment as `file` through a new description, if its name still means it.
@@ -103,8 +85,7 @@ pub(crate) fn find_named(
     read_only: bool,
 ) -> Option<Segment> {
     let segment = options(namespace).read_only(read_only).open(name).ok()?;
-    let stat = stat(&segment).ok()?;
-    ((stat.st_dev, stat.st_ino) == file).then_some(segment)
+    (segment.file_id() == file).then_some(segment)
 }
 
 /// Makes the segment; the caller has the file's lock. `None` if there is one.
@@ -133,10 +114,7 @@ pub(crate) fn create(
         options = options.initialize(fill);
     }
     match options.create(&name) {
-        Ok(segment) => {
-            let stat = stat(&segment)?;
-            Ok(Some(Keyed::new(namespace, name, Some(segment), &stat)))
-        }
+        Ok(segment) => Ok(Some(Keyed::new(namespace, name, segment))),
         Err(Error::Exists(_)) => Ok(None),
         Err(error) => {
             let _ = fs::remove_file(&link);

@@ -20,6 +20,9 @@ pub(crate) const EXCLUSIVE: c_int = 2;
 /// Flag of attaching.
 const READ_ONLY: c_int = 1;
 
+/// Bytes beyond which no segment can be mapped, on any machine.
+const LARGEST: usize = usize::MAX >> 8;
+
 /// Bytes of a name, its NUL counted, that NSPR has room for.
 const LONGEST: usize = 1024;
 
@@ -87,7 +90,7 @@ fn open_memory(path: &CStr, size: usize, flags: c_int, mode: c_uint) -> Result<B
         if size == 0 {
             return Err(Failure::of(libc::EINVAL));
         }
-        if isize::try_from(size).is_err() {
+        if size > LARGEST {
             return Err(Failure::of(libc::ENOMEM));
         }
         keyed::create(backing, Kind::Memory, size as u64, mode, None)
@@ -161,7 +164,7 @@ pub unsafe extern "C" fn PR_AttachSharedMemory(memory: *mut Memory, flags: c_int
 /// Nothing uses the memory at `address` any more.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn PR_DetachSharedMemory(_memory: *mut Memory, address: *mut c_void) -> c_int {
-    answer(FAILURE, || attached::detach(address.addr()).map(|()| SUCCESS))
+    answer(FAILURE, || attached::detach(address).map(|()| SUCCESS))
 }
 
 /// Gives a handle up. What is attached stays so.

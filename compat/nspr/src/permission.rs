@@ -20,10 +20,6 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    pub(crate) fn of(stat: &libc::stat) -> Owner {
-        Owner { user: stat.st_uid, group: stat.st_gid, mode: stat.st_mode & 0o777 }
-    }
-
     /// Whose a segment would be that this process makes.
     pub(crate) fn creator(mode: u32) -> Owner {
         // SAFETY: has no preconditions.
@@ -71,8 +67,8 @@ mod tests {
     #[test]
     fn bits_are_those_of_the_callers_class() {
         // SAFETY: has no preconditions.
-        if unsafe { libc::geteuid() } != 0 {
-            let user = unsafe { libc::geteuid() };
+        let user = unsafe { libc::geteuid() };
+        if user != 0 {
             let mine = Owner { user, group: 0, mode: 0o460 };
             assert!(mine.permits(READ).is_ok());
             assert!(mine.permits(WRITE).is_err());
