@@ -1,4 +1,4 @@
-//! `install`: builds for release, and copies.
+//! `install`: builds, and copies.
 //!
 //! Each file is written under a temporary name and renamed, so that a program that has a library of an older version
 //! mapped keeps that one, and a failure leaves the old one whole.
@@ -8,6 +8,8 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use cargo_metadata::{CrateType, Metadata, MetadataCommand};
 
 /// What went wrong, for people.
 pub(crate) type Result<T> = std::result::Result<T, String>;
@@ -34,9 +36,10 @@ struct Target {
     root: PathBuf,
 }
 
-pub(crate) fn install(prefix: &Path, destdir: Option<&Path>) -> Result<()> {
-    let workspace =
-        Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("this crate lies in no workspace")?;
+pub(crate) fn install(prefix: &Path, destdir: Option<&Path>, debug: bool) -> Result<()> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let metadata = MetadataCommand::new().manifest_path(manifest).no_deps().exec();
+    let metadata = metadata.map_err(|error| format!("cannot ask cargo for the workspace: {error}"))?;
     let prefix =
         std::path::absolute(prefix).map_err(|error| format!("cannot find {}: {error}", prefix.display()))?;
     let root = match destdir {
@@ -44,9 +47,9 @@ pub(crate) fn install(prefix: &Path, destdir: Option<&Path>) -> Result<()> {
         None => prefix.clone(),
     };
     let target = Target { prefix, root };
-    let dropins = dropins(workspace)?;
+    let dropins = dropins(&metadata);
     let packages = dropins.iter().map(|one| one.package.as_str()).chain(["commons-cli"]);
-    let built = build(workspace, packages)?;
+    let built = build(&metadata, packages, debug)?;
 
     let command = target.put(&built.join("commons"), "bin", "commons", 0o755)?;
     for one in &dropins {
@@ -79,43 +82,38 @@ pub(crate) fn install(prefix: &Path, destdir: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-/// The drop-ins that there are, by their manifests.
-fn dropins(workspace: &Path) -> Result<Vec<DropIn>> {
-    let compat = workspace.join("compat");
-    let entries =
-        fs::read_dir(&compat).map_err(|error| format!("cannot read {}: {error}", compat.display()))?;
-    let mut found = Vec::new();
-    for entry in entries.flatten() {
-        let directory = entry.path();
-        let Ok(manifest) = fs::read_to_string(directory.join("Cargo.toml")) else { continue };
-        let value = |key: &str, after: &str| {
-            let from = manifest.find(after)? + after.len();
-            let line =
-                manifest[from..].lines().find(|line| line.trim_start().starts_with(&format!("{key} = ")))?;
-            line.split_once(" = ").map(|(_, value)| value.trim().trim_matches('"').to_owned())
-        };
-        let kinds = value("crate-type", "[lib]").unwrap_or_default();
-        if !kinds.contains("cdylib") {
-            continue;
-        }
-        let missing = |key: &str| format!("{} has no {key}", directory.join("Cargo.toml").display());
-        found.push(DropIn {
-            package: value("name", "[package]").ok_or_else(|| missing("name"))?,
-            description: value("description", "[package]").ok_or_else(|| missing("description"))?,
-            library: value("name", "[lib]").ok_or_else(|| missing("library's name"))?,
-            has_archive: kinds.contains("staticlib"),
-            directory,
-        });
-    }
+/// The drop-ins that there are: the packages in `compat/` that make a library for C programs.
+fn dropins(metadata: &Metadata) -> Vec<DropIn> {
+    let compat = metadata.workspace_root.join("compat");
+    let of_compat = metadata
+        .workspace_packages()
+        .into_iter()
+        .filter(|package| package.manifest_path.starts_with(&compat));
+    let mut found: Vec<DropIn> = of_compat
+        .filter_map(|package| {
+            let library =
+                package.targets.iter().find(|target| target.crate_types.contains(&CrateType::CDyLib))?;
+            Some(DropIn {
+                package: package.name.to_string(),
+                description: package.description.clone().unwrap_or_default(),
+                library: library.name.clone(),
+                has_archive: library.crate_types.contains(&CrateType::StaticLib),
+                directory: package.manifest_path.parent()?.into(),
+            })
+        })
+        .collect();
     found.sort_by(|one, other| one.package.cmp(&other.package));
-    Ok(found)
+    found
 }
 
-/// Builds for release; gives the directory in which what was built lies.
-fn build<'p>(workspace: &Path, packages: impl Iterator<Item = &'p str>) -> Result<PathBuf> {
+/// Builds, for release unless told otherwise; gives the directory in which what was built lies.
+fn build<'p>(metadata: &Metadata, packages: impl Iterator<Item = &'p str>, debug: bool) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or(OsString::from("cargo"));
     let mut command = Command::new(cargo);
-    command.current_dir(workspace).args(["build", "--release"]);
+    command.current_dir(&metadata.workspace_root).arg("build");
+    if !debug {
+        command.arg("--release");
+    }
     for package in packages {
         command.args(["--package", package]);
     }
@@ -123,8 +121,7 @@ fn build<'p>(workspace: &Path, packages: impl Iterator<Item = &'p str>) -> Resul
     if !status.success() {
         return Err(format!("the build failed: {status}"));
     }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(workspace.join("target"), PathBuf::from);
-    Ok(workspace.join(target).join("release"))
+    Ok(metadata.target_directory.join(if debug { "debug" } else { "release" }).into())
 }
 
 /// What `pkg-config` is told.

@@ -33,11 +33,14 @@ struct Install {
     /// Write below this directory what is to be moved to the prefix later, as packagers want it
     #[arg(long, value_name = "DIR")]
     destdir: Option<PathBuf>,
+    /// Build quickly rather than for speed, to try the installation
+    #[arg(long)]
+    debug: bool,
 }
 
 fn main() -> ExitCode {
     let Arguments { command: Command::Install(install) } = Arguments::parse();
-    match install::install(&install.prefix, install.destdir.as_deref()) {
+    match install::install(&install.prefix, install.destdir.as_deref(), install.debug) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

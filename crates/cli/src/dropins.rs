@@ -60,13 +60,9 @@ pub(crate) fn kind(namespace: &Namespace) -> Option<Kind> {
 ///
 /// `file_name` is that of the segment's file. A namespace that was given to `commons run` is known by what lies in it.
 pub(crate) fn known(namespace: &Namespace, file_name: &OsStr) -> Option<Known> {
-    if namespace.directory() == Path::new("/dev/shm") {
-        return None;
-    }
-    let system = system(namespace);
     let name = file_name.to_str()?;
     let path = nspr::path_of(namespace.directory(), name);
-    match (system, path) {
+    match (system(namespace), path) {
         (Some(System::Nspr), None) => Some(of_nspr(name, OsStr::new(name))),
         (_, Some(path)) => Some(of_nspr(name, path.as_os_str())),
         // Under the names of their files, until their drop-ins say more.
@@ -131,19 +127,10 @@ pub(crate) fn tidy(namespace: &Namespace) {
     nspr::sweep_links(namespace.directory());
 }
 
-/// The same, in a namespace that is a drop-in's.
-pub(crate) fn tidy_if_dropin(namespace: &Namespace) {
-    if system(namespace) == Some(System::Nspr) {
-        tidy(namespace);
-    }
-}
-
 /// Removes what nobody holds any more from a drop-in's namespace.
 pub(crate) fn sweep(system: System) -> Outcome<()> {
     let Ok(namespace) = Namespace::at(system.directory()) else { return Ok(()) };
     namespace.sweep()?;
-    if system == System::Nspr {
-        tidy(&namespace);
-    }
+    tidy(&namespace);
     Ok(())
 }

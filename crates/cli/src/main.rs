@@ -85,10 +85,15 @@ fn run(mut arguments: Arguments) -> Outcome<ExitCode> {
         Command::Info(info) => info::info(&namespace, &info)?,
         Command::Rm { names } => {
             let code = manage::remove(&namespace, &names);
-            dropins::tidy_if_dropin(&namespace);
+            dropins::tidy(&namespace);
             return code;
         }
-        Command::Sweep { dry_run } => manage::sweep(&namespace, dry_run)?,
+        Command::Sweep { dry_run } => {
+            manage::sweep(&namespace, dry_run)?;
+            if !dry_run {
+                dropins::tidy(&namespace);
+            }
+        }
         Command::Grow { name, size } => manage::grow(&namespace, owner, &name, size)?,
         Command::Read(range) => bytes::read(&namespace, &range)?,
         Command::Write(range) => bytes::write(&namespace, owner, &range)?,
