@@ -8,4 +8,5 @@
 
 pub mod code;
 pub mod gpl;
+pub mod nspr;
 pub mod place;

@@ -8,11 +8,16 @@ use clap::builder::{StringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use commons::Namespace;
+use commons_compat::place::System;
+
+use crate::dropins;
+use crate::failure::{Failure, Outcome};
 use crate::record::Kind;
 
 const AFTER: &str = "\
 Sizes are bytes, or have a unit: 4096, 64K, 1.5M, 1G (1K is 1024).
-Exit codes: 0 done, 1 failed, 2 wrong usage; 'hold' ends with its program's.
+Exit codes: 0 done, 1 failed, 2 wrong usage; 'hold' and 'run' end with their program's.
 Start with: commons demo";
 
 /// See, make, keep and sweep shared memory.
@@ -94,6 +99,12 @@ pub(crate) enum Command {
     /// With --size, makes the segment if it is not there; then it goes with its last holder. If this command is killed,
     /// the program goes on without it: a program that uses the segment without Commons is not counted as a holder.
     Hold(Hold),
+    /// Start a program for System V's or NSPR's shared memory on Commons, and end with its exit code
+    ///
+    /// Without --sysv and --nspr, on both. Afterwards, what nobody holds any more is swept. 'commons ls' shows what the
+    /// program shares, under the names that it knows. --namespace names the directory in which all that lives, made if
+    /// it is not there [default: a private one in /dev/shm]. A program that is set-uid or statically linked is refused.
+    Run(Run),
     /// Say what on this machine will hurt shared memory, and the command that mends it
     ///
     /// Exits with 1 if something is wrong; a warning is not.
@@ -288,6 +299,19 @@ pub(crate) struct Hold {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Run {
+    /// Answer shmget, semget and their families
+    #[arg(long)]
+    pub(crate) sysv: bool,
+    /// Answer PR_OpenSharedMemory, PR_OpenSemaphore and their families
+    #[arg(long)]
+    pub(crate) nspr: bool,
+    /// The program to run, with its arguments
+    #[arg(last = true, required = true, value_name = "PROGRAM")]
+    pub(crate) program: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct Watch {
     /// The segment's name; its path in the namespace will do as well
     pub(crate) name: Option<OsString>,
@@ -368,6 +392,11 @@ impl Arguments {
                 }
             }
         };
+        self.names(true).into_iter().for_each(shorten);
+    }
+
+    /// The names that the command was given; with patterns, if they are asked for.
+    fn names(&mut self, patterns: bool) -> Vec<&mut OsString> {
         match &mut self.command {
             Command::Create(Create { name, .. })
             | Command::Info(Info { name, .. })
@@ -378,12 +407,38 @@ impl Arguments {
             | Command::Save(Save { name, .. })
             | Command::Load(Load { name: Some(name), .. })
             | Command::Unlock(Unlock { name, .. })
-            | Command::Hold(Hold { name, .. }) => shorten(name),
-            Command::Rm { names } => names.iter_mut().for_each(shorten),
-            Command::Watch(Watch { name, .. }) => name.iter_mut().for_each(shorten),
-            Command::Ls(List { pattern, .. }) => pattern.iter_mut().for_each(shorten),
-            _ => {}
+            | Command::Hold(Hold { name, .. }) => vec![name],
+            Command::Rm { names } => names.iter_mut().collect(),
+            Command::Watch(Watch { name, .. }) => name.iter_mut().collect(),
+            Command::Ls(List { pattern, .. }) if patterns => pattern.iter_mut().collect(),
+            _ => Vec::new(),
         }
+    }
+
+    /// The drop-in whose programs know the segments by the names that the command was given.
+    ///
+    /// # Errors
+    ///
+    /// If only some of the names are such.
+    pub(crate) fn system(&mut self) -> Outcome<Option<System>> {
+        let meant: Vec<Option<System>> = self.names(false).iter().map(|name| dropins::meant(name)).collect();
+        let first = meant.first().copied().flatten();
+        if meant.iter().any(|other| *other != first) {
+            return Err(Failure::Usage(
+                "names of drop-ins' segments, as nspr:PATH, are in a namespace of their own: give the others to a command of their own".to_owned(),
+            ));
+        }
+        Ok(first)
+    }
+
+    /// Takes the names that drop-ins' programs know for those that the segments have in the drop-in's namespace.
+    pub(crate) fn names_of_dropins(&mut self, namespace: &Namespace) -> Outcome<()> {
+        for name in self.names(false) {
+            if dropins::meant(name).is_some() {
+                *name = dropins::segment(namespace, name)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! `hold`: keeps a segment while a program runs.
 
+use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{self, ExitCode};
@@ -18,14 +19,23 @@ pub(crate) fn hold(namespace: &Namespace, owner: OwnerPolicy, hold: &Hold) -> Ou
     // Before the segment is there, so that no signal ends this process without leaving it.
     forward::begin().map_err(|error| Failure::system("watch for signals", &error))?;
     let segment = open(namespace, owner, hold)?;
+    let mut command = process::Command::new(program);
+    command.args(arguments);
+    let code = run(command, program);
+    drop(segment);
+    code
+}
+
+/// Runs a program to its end, with the signals that come meanwhile passed on to it, and gives its exit code.
+pub(crate) fn run(mut command: process::Command, program: &OsStr) -> Outcome<ExitCode> {
+    forward::begin().map_err(|error| Failure::system("watch for signals", &error))?;
     let name = program.to_string_lossy();
-    let mut child =
-        process::Command::new(program).args(arguments).spawn().map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Failure::new(format!(
-                "cannot run \"{name}\": there is no such program; check the name and PATH"
-            )),
-            _ => Failure::system(format_args!("run \"{name}\""), &error),
-        })?;
+    let mut child = command.spawn().map_err(|error| match error.kind() {
+        ErrorKind::NotFound => {
+            Failure::new(format!("cannot run \"{name}\": there is no such program; check the name and PATH"))
+        }
+        _ => Failure::system(format_args!("run \"{name}\""), &error),
+    })?;
     let pid = Pid::from_child(&child);
     forward::program_runs(pid.as_raw_nonzero().get());
     let ended = loop {
@@ -39,7 +49,6 @@ pub(crate) fn hold(namespace: &Namespace, owner: OwnerPolicy, hold: &Hold) -> Ou
     let waiting = |error: &std::io::Error| Failure::system(format_args!("wait for \"{name}\""), error);
     ended.map_err(|error| waiting(&error.into()))?;
     let status = child.wait().map_err(|error| waiting(&error))?;
-    drop(segment);
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }

@@ -2,13 +2,14 @@
 //!
 //! Each group of subcommands has a module; all of them take parsed [arguments](args), print through
 //! [`output`] and fail with a [`Failure`], which is one line on standard error. Exit codes:
-//! 0 done, 1 failed, 2 wrong usage; `hold` ends with its program's.
+//! 0 done, 1 failed, 2 wrong usage; `hold` and `run` end with their program's.
 
 mod args;
 mod bytes;
 mod demo;
 mod doctor;
 mod documents;
+mod dropins;
 mod dump;
 mod failure;
 mod forward;
@@ -23,6 +24,7 @@ mod pattern;
 mod pause;
 mod processes;
 mod record;
+mod run;
 mod snapshots;
 mod survey;
 mod table;
@@ -64,10 +66,16 @@ fn run(mut arguments: Arguments) -> Outcome<ExitCode> {
     if let Command::Doctor { json } = arguments.command {
         return doctor::doctor(arguments.namespace.as_deref(), json);
     }
-    let namespace = match &arguments.namespace {
-        Some(directory) => Namespace::at(directory)?,
-        None => Namespace::from_env()?,
+    if let Command::Run(run) = &arguments.command {
+        return run::run(arguments.namespace.as_deref(), run);
+    }
+    let system = arguments.system()?;
+    let namespace = match (&arguments.namespace, system) {
+        (Some(directory), _) => Namespace::at(directory)?,
+        (None, Some(system)) => Namespace::at(system.directory())?,
+        (None, None) => Namespace::from_env()?,
     };
+    arguments.names_of_dropins(&namespace)?;
     arguments.names_for_paths(namespace.directory());
     // Looking harms nobody; who changes or holds a segment trusts its owner.
     let owner = if arguments.any_owner { OwnerPolicy::Any } else { OwnerPolicy::Me };
@@ -75,8 +83,17 @@ fn run(mut arguments: Arguments) -> Outcome<ExitCode> {
         Command::Create(create) => manage::create(&namespace, &create)?,
         Command::Ls(ls) => list::list(&namespace, arguments.namespace.is_some(), &ls)?,
         Command::Info(info) => info::info(&namespace, &info)?,
-        Command::Rm { names } => return manage::remove(&namespace, &names),
-        Command::Sweep { dry_run } => manage::sweep(&namespace, dry_run)?,
+        Command::Rm { names } => {
+            let code = manage::remove(&namespace, &names);
+            dropins::tidy(&namespace);
+            return code;
+        }
+        Command::Sweep { dry_run } => {
+            manage::sweep(&namespace, dry_run)?;
+            if !dry_run {
+                dropins::tidy(&namespace);
+            }
+        }
         Command::Grow { name, size } => manage::grow(&namespace, owner, &name, size)?,
         Command::Read(range) => bytes::read(&namespace, &range)?,
         Command::Write(range) => bytes::write(&namespace, owner, &range)?,
@@ -89,8 +106,11 @@ fn run(mut arguments: Arguments) -> Outcome<ExitCode> {
         Command::Watch(watch) => return watch::watch(&namespace, arguments.namespace.is_some(), &watch),
         Command::Demo { files } => demo::demo(&namespace, &files)?,
         Command::DemoWorker(worker) => demo::worker::work(&namespace, &worker)?,
-        Command::Doctor { .. } | Command::Completions { .. } | Command::Man { .. } | Command::PauseKeeper => {
-        }
+        Command::Run(_)
+        | Command::Doctor { .. }
+        | Command::Completions { .. }
+        | Command::Man { .. }
+        | Command::PauseKeeper => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -8,6 +8,7 @@ use commons::{Entry, Lifetime, Name, Namespace};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::dropins::{self, Known};
 use crate::failure::Outcome;
 
 /// What kind of shared memory it is.
@@ -26,12 +27,22 @@ pub(crate) enum Kind {
     Deleted,
     /// Memory that a process shares with its children, without a file
     Anonymous,
+    /// Shared memory or a semaphore of NSPR's, on Commons
+    Nspr,
+    /// A segment of libgpl's, on Commons
+    Gpl,
+    /// A System V segment or set of semaphores, on Commons
+    #[serde(rename = "sysv-drop-in")]
+    SysvDropIn,
 }
 
 impl Kind {
-    /// `Posix` for what `shm_open` opens, else `File`.
+    /// `Posix` for what `shm_open` opens, a drop-in's for its own namespace, else `File`.
     pub(crate) fn of(namespace: &Namespace) -> Kind {
-        if namespace.directory() == Path::new("/dev/shm") { Kind::Posix } else { Kind::File }
+        if namespace.directory() == Path::new("/dev/shm") {
+            return Kind::Posix;
+        }
+        dropins::kind(namespace).unwrap_or(Kind::File)
     }
 
     pub(crate) fn name(self) -> &'static str {
@@ -42,6 +53,9 @@ impl Kind {
             Kind::Memfd => "memfd",
             Kind::Deleted => "deleted",
             Kind::Anonymous => "anonymous",
+            Kind::Nspr => "nspr",
+            Kind::Gpl => "gpl",
+            Kind::SysvDropIn => "sysv-drop-in",
         }
     }
 }
@@ -50,7 +64,7 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     pub(crate) kind: Kind,
-    /// As the other subcommands take it: a segment's name, `sysv:ID`; for what has no name, what says most.
+    /// As the other subcommands take it: a segment's name, `sysv:ID`, `nspr:PATH`; for what has no name, what says most.
     pub(crate) name: OsString,
     /// The key of a System V segment; 0 for none.
     pub(crate) key: i32,
@@ -84,10 +98,15 @@ impl Record {
         let Some(info) = look.map_or_else(|| entry.info(), |look| Ok(Some(look.info)))? else {
             return Ok(None);
         };
-        Ok(Some(Record {
+        let known = dropins::known(namespace, entry.name().file_name()).unwrap_or_else(|| Known {
             kind: Kind::of(namespace),
             name: entry.name().to_os_string(),
             key: 0,
+        });
+        Ok(Some(Record {
+            kind: known.kind,
+            name: known.name,
+            key: known.key,
             // Written in one way, whatever slashes it was given with.
             namespace: Some(namespace.directory().components().collect()),
             size: info.size,

@@ -11,6 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use commons::{Lifetime, Namespace, Segment, sysv};
 
+use crate::dropins;
 use crate::failure::{Failure, Outcome};
 use crate::processes::{self, How, Identity, Scan, Used};
 use crate::record::{Kind, Record};
@@ -34,6 +35,8 @@ impl Scope {
         if !asked_for {
             let posix = Namespace::posix().ok();
             namespaces.extend(posix.filter(|posix| posix.directory() != namespace.directory()));
+            let others = dropins::namespaces(&namespaces);
+            namespaces.extend(others);
         }
         Scope { namespaces, machine: !asked_for || !kinds.is_empty(), kinds: kinds.to_vec() }
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use commons::Namespace;
 use ratatui::Frame;
 
+use crate::dropins;
 use crate::failure::{Failure, Outcome};
 use crate::survey::{self, Scope};
 
@@ -174,9 +175,13 @@ impl Table {
             return Step::Stay;
         };
         let interval = self.asked.unwrap_or(BYTES);
-        let opened = Namespace::at(directory)
-            .map_err(Failure::from)
-            .and_then(|namespace| Hexdump::open(&namespace, &row.record.name, 0, interval, &self.bell));
+        let opened = Namespace::at(directory).map_err(Failure::from).and_then(|namespace| {
+            let name = match dropins::meant(&row.record.name) {
+                Some(_) => dropins::segment(&namespace, &row.record.name)?,
+                None => row.record.name.clone(),
+            };
+            Hexdump::open(&namespace, &name, 0, interval, &self.bell)
+        });
         match opened {
             Ok(mut view) => {
                 view.has_table = true;

@@ -1,0 +1,136 @@
+//! The drop-ins' segments, under the names by which their programs know them.
+//!
+//! Each drop-in keeps its segments in a namespace of its own, where they have names that programs never see. `ls` and
+//! `watch` show them as programs know them, `nspr:/tmp/table` for instance, and the other subcommands take such names.
+//! How each drop-in's segments lie in its namespace is written down beside it, in `commons_compat`.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use commons::Namespace;
+use commons_compat::nspr;
+use commons_compat::place::System;
+
+use crate::failure::{Failure, Outcome};
+use crate::record::Kind;
+
+/// What names of NSPR's shared memory and semaphores begin with.
+const NSPR_MEMORY: &str = "nspr:";
+const NSPR_SEMAPHORE: &str = "nspr-sem:";
+
+/// A segment as its programs know it.
+pub(crate) struct Known {
+    pub(crate) kind: Kind,
+    pub(crate) name: OsString,
+    /// The System V key; 0 for none.
+    pub(crate) key: i32,
+}
+
+/// The drop-ins' namespaces that are there, without those in `others`.
+pub(crate) fn namespaces(others: &[Namespace]) -> Vec<Namespace> {
+    let known = |directory: &Path| others.iter().any(|other| other.directory() == directory);
+    let there = System::ALL.into_iter().map(System::directory).filter(|directory| !known(directory));
+    let mut found: Vec<Namespace> = there.filter_map(|directory| Namespace::at(directory).ok()).collect();
+    found.dedup_by(|one, other| one.directory() == other.directory());
+    found
+}
+
+/// Whose namespace this is.
+pub(crate) fn system(namespace: &Namespace) -> Option<System> {
+    let directory = namespace.directory();
+    let is = |system: &System| {
+        let own: PathBuf = system.directory().components().collect();
+        own == directory
+    };
+    System::ALL.into_iter().find(is)
+}
+
+/// What kind of segments a namespace has, if it is a drop-in's.
+pub(crate) fn kind(namespace: &Namespace) -> Option<Kind> {
+    Some(match system(namespace)? {
+        System::SystemV => Kind::SysvDropIn,
+        System::Nspr => Kind::Nspr,
+        System::Gpl => Kind::Gpl,
+    })
+}
+
+/// A drop-in's segment, as its programs know it; `None` if it is no drop-in's.
+///
+/// `file_name` is that of the segment's file. A namespace that was given to `commons run` is known by what lies in it.
+pub(crate) fn known(namespace: &Namespace, file_name: &OsStr) -> Option<Known> {
+    let name = file_name.to_str()?;
+    let path = nspr::path_of(namespace.directory(), name);
+    match (system(namespace), path) {
+        (Some(System::Nspr), None) => Some(of_nspr(name, OsStr::new(name))),
+        (_, Some(path)) => Some(of_nspr(name, path.as_os_str())),
+        // Under the names of their files, until their drop-ins say more.
+        (Some(System::SystemV), None) => {
+            Some(Known { kind: Kind::SysvDropIn, name: file_name.to_owned(), key: 0 })
+        }
+        (Some(System::Gpl), None) => Some(Known { kind: Kind::Gpl, name: file_name.to_owned(), key: 0 }),
+        (None, None) => None,
+    }
+}
+
+fn of_nspr(segment: &str, shown: &OsStr) -> Known {
+    let prefix = if nspr::is_semaphore(segment) { NSPR_SEMAPHORE } else { NSPR_MEMORY };
+    let name = OsString::from_vec([prefix.as_bytes(), shown.as_bytes()].concat());
+    Known { kind: Kind::Nspr, name, key: 0 }
+}
+
+/// Whether a name is one by which a drop-in's program knows a segment; then in which drop-in's namespace it is.
+pub(crate) fn meant(name: &OsStr) -> Option<System> {
+    let begins = |prefix: &str| name.as_bytes().starts_with(prefix.as_bytes());
+    (begins(NSPR_MEMORY) || begins(NSPR_SEMAPHORE)).then_some(System::Nspr)
+}
+
+/// The name, in this namespace, of the segment that a drop-in's program knows by `name`. Of several, whose files were
+/// removed and made again, the one that was made last.
+pub(crate) fn segment(namespace: &Namespace, name: &OsStr) -> Outcome<OsString> {
+    let absolute = absolute(name);
+    let mut found: Option<(SystemTime, OsString)> = None;
+    for entry in namespace.list()? {
+        let entry = entry?;
+        let file_name = entry.name().file_name();
+        if known(namespace, file_name).is_some_and(|known| known.name == *name || known.name == absolute) {
+            let made = entry.info().ok().flatten().map_or(SystemTime::UNIX_EPOCH, |info| info.modified);
+            if found.as_ref().is_none_or(|(before, _)| *before <= made) {
+                found = Some((made, entry.name().to_os_string()));
+            }
+        }
+    }
+    found.map(|(_, segment)| segment).ok_or_else(|| {
+        Failure::new(format!(
+            "cannot find \"{}\" in {}: no such segment of a drop-in; see 'commons ls'",
+            crate::failure::one_line(&name.to_string_lossy()),
+            namespace.directory().display()
+        ))
+    })
+}
+
+/// The same with a path from the root, for one that was written from here.
+fn absolute(name: &OsStr) -> OsString {
+    for prefix in [NSPR_MEMORY, NSPR_SEMAPHORE] {
+        if let Some(path) = name.as_bytes().strip_prefix(prefix.as_bytes()) {
+            if let Ok(path) = std::path::absolute(Path::new(OsStr::from_bytes(path))) {
+                return OsString::from_vec([prefix.as_bytes(), path.as_os_str().as_bytes()].concat());
+            }
+        }
+    }
+    name.to_owned()
+}
+
+/// Removes what is no segment and belongs to none any more.
+pub(crate) fn tidy(namespace: &Namespace) {
+    nspr::sweep_links(namespace.directory());
+}
+
+/// Removes what nobody holds any more from a drop-in's namespace.
+pub(crate) fn sweep(system: System) -> Outcome<()> {
+    let Ok(namespace) = Namespace::at(system.directory()) else { return Ok(()) };
+    namespace.sweep()?;
+    tidy(&namespace);
+    Ok(())
+}
