@@ -74,7 +74,7 @@ fn try_one(world: &World, code: &Code, scenario: &Scenario, extent: Extent) -> T
     let mut bench = Bench::new(world, scenario, code, extent, loud);
     match kill::record(&mut bench) {
         Ok(trace) => {
-            kill::run(&mut bench, &trace);
+            let trace = kill::run(&mut bench, trace);
             stop::run(&mut bench, &trace);
             pair::run(&mut bench, &trace);
             fault::run(&mut bench);

@@ -20,6 +20,8 @@ pub(crate) enum Instruction {
     Call,
     /// An atomic step.
     Atomic,
+    /// One that does the same many times, and has so many bytes.
+    Repeat(u64),
     Other,
 }
 
@@ -66,6 +68,8 @@ impl Code {
         let bytes = unsafe { std::ptr::with_exposed_provenance::<[u8; 4]>(pc as usize).read_unaligned() };
         match bytes {
             [0x0f, 0x05, ..] => Instruction::Call,
+            [0xf3 | 0xf2, 0x48, 0xa4..=0xa7 | 0xaa..=0xaf, _] => Instruction::Repeat(3),
+            [0xf3 | 0xf2, 0xa4..=0xa7 | 0xaa..=0xaf, ..] => Instruction::Repeat(2),
             [0xf0, ..] | [0x87, ..] | [0x48 | 0x4c | 0x49 | 0x4d, 0x87, ..] => Instruction::Atomic,
             _ => Instruction::Other,
         }

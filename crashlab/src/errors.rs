@@ -35,7 +35,8 @@ const TABLE: &[Row] = &[
     (libc::SYS_mremap, "mremap", &[ENOMEM, EAGAIN, EFAULT, EINVAL, EPERM]),
     (libc::SYS_mprotect, "mprotect", &[ENOMEM, EACCES, EINVAL, EAGAIN, EPERM]),
     (libc::SYS_madvise, "madvise", &[ENOMEM, EINVAL, EAGAIN, EIO, EBADF]),
-    (libc::SYS_brk, "brk", &[ENOMEM, EAGAIN, EINVAL, EPERM, ENOSYS]),
+    // Gives no errors, but the break that there was.
+    (libc::SYS_brk, "brk", &[ENOMEM]),
     (libc::SYS_futex, "futex", &[EAGAIN, EINTR, ETIMEDOUT, EINVAL, EFAULT, ENOSYS, ENOMEM]),
     (libc::SYS_futex_waitv, "futex_waitv", &[EAGAIN, EINTR, ETIMEDOUT, EINVAL, EFAULT, ENOSYS, ENOMEM]),
     (libc::SYS_get_robust_list, "get_robust_list", &[EPERM, ESRCH, EFAULT, ENOSYS, EINVAL]),
@@ -93,7 +94,7 @@ mod tests {
     #[test]
     fn each_call_has_five_errors_and_none_twice() {
         for (number, name, errors) in TABLE {
-            assert!(errors.len() >= 5, "{name} has too few");
+            assert!(errors.len() >= 5 || *number == libc::SYS_brk, "{name} has too few");
             let mut unique = errors.to_vec();
             unique.sort_unstable();
             unique.dedup();

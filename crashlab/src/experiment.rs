@@ -120,6 +120,15 @@ impl<'l> Experiment<'l> {
         bystander.verdict(world.board, Role::Bystander, LIMIT)
     }
 
+    /// How it went for a victim that goes on untraced: which may do its act again, and need the companion for that.
+    pub(crate) fn outcome(&self, mut child: Child) -> Check {
+        let begun = Instant::now();
+        while begun.elapsed() < LIMIT && child.wait(Duration::from_millis(25)).is_none() {
+            self.world.board.cue();
+        }
+        child.verdict(self.world.board, Role::Victim, Duration::ZERO)
+    }
+
     /// Says what became of the victim, which is gone, and what is left of the world.
     pub(crate) fn conclude(mut self, fate: Fate) -> Check {
         let (world, scenario) = (self.world, self.scenario);

@@ -38,6 +38,16 @@ pub(crate) enum Astray {
     Stopped(Stop),
 }
 
+/// Does one instruction that cannot sleep. One that repeats itself is one, and not as many as it repeats.
+fn step(tracee: &mut Tracee, code: &Code, pc: u64) -> Stop {
+    match code.instruction(pc) {
+        Instruction::Repeat(len) if code.can_break(pc + len) => {
+            tracee.run_to(pc + len, &mut |_| Asleep::Wait).unwrap_or(Stop::Trap)
+        }
+        _ => tracee.step(),
+    }
+}
+
 /// A path that is longer than this is not followed.
 const LONGEST: usize = 4_000_000;
 
@@ -52,7 +62,7 @@ impl Trace {
         steps: &mut u64,
         asleep: &mut dyn FnMut() -> Asleep,
     ) -> Result<Trace, Astray> {
-        let mut trace = Trace {
+        let trace = Trace {
             pcs: Vec::new(),
             before: Vec::new(),
             calls: Vec::new(),
@@ -60,7 +70,42 @@ impl Trace {
             marked: Vec::new(),
             complete: false,
         };
-        let mut last = std::collections::HashMap::new();
+        trace.go_on(tracee, code, steps, asleep)
+    }
+
+    /// The path that begins as this one does, up to an instruction to which the process was brought, and then goes where
+    /// this process goes. Stepping takes time, and programs look at the clock: one that was run to there, rather than
+    /// stepped, goes where it would have gone without being looked at.
+    pub(crate) fn fork(
+        &self,
+        from: usize,
+        tracee: &mut Tracee,
+        code: &Code,
+        steps: &mut u64,
+        asleep: &mut dyn FnMut() -> Asleep,
+    ) -> Result<Trace, Astray> {
+        let up_to = |list: &[u32]| list.iter().copied().filter(|at| (*at as usize) < from).collect();
+        let trace = Trace {
+            pcs: self.pcs[..from].to_vec(),
+            before: self.before[..from].to_vec(),
+            calls: up_to(&self.calls),
+            slept: up_to(&self.slept),
+            marked: up_to(&self.marked),
+            complete: false,
+        };
+        trace.go_on(tracee, code, steps, asleep)
+    }
+
+    fn go_on(
+        self,
+        tracee: &mut Tracee,
+        code: &Code,
+        steps: &mut u64,
+        asleep: &mut dyn FnMut() -> Asleep,
+    ) -> Result<Trace, Astray> {
+        let mut trace = self;
+        let mut last: std::collections::HashMap<u64, u32> =
+            trace.pcs.iter().enumerate().map(|(at, pc)| (*pc, at as u32 + 1)).collect();
         loop {
             let pc = tracee.pc();
             let at = trace.pcs.len() as u32;
@@ -96,7 +141,7 @@ impl Trace {
                     if instruction == Instruction::Atomic {
                         trace.mark(at);
                     }
-                    tracee.step()
+                    step(tracee, code, pc)
                 }
             };
             if stop != Stop::Trap {
@@ -170,7 +215,7 @@ impl Trace {
                 }
                 None => {
                     let until = if slept == Some(goal) { goal + 1 } else { goal };
-                    self.walk(tracee, &mut at, until, steps, asleep)?;
+                    self.walk(tracee, code, &mut at, until, steps, asleep)?;
                 }
             }
         }
@@ -193,7 +238,7 @@ impl Trace {
             *steps += 1;
             let stop = match code.instruction(pc) {
                 Instruction::Call => tracee.step_over_call(&mut |_| asleep()).map_err(|()| Astray::Asleep)?,
-                _ => tracee.step(),
+                _ => step(tracee, code, pc),
             };
             if stop != Stop::Trap {
                 return Err(Astray::Stopped(stop));
@@ -205,6 +250,7 @@ impl Trace {
     fn walk(
         &self,
         tracee: &mut Tracee,
+        code: &Code,
         at: &mut usize,
         until: usize,
         steps: &mut u64,
@@ -218,7 +264,7 @@ impl Trace {
                 }
                 tracee.step_over_call(&mut |_| asleep()).map_err(|()| Astray::Asleep)?
             } else {
-                tracee.step()
+                step(tracee, code, self.pcs[*at])
             };
             if stop != Stop::Trap {
                 return Err(Astray::Stopped(stop));

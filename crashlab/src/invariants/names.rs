@@ -31,9 +31,21 @@ pub(crate) fn staying(world: &World) -> SegmentOptions<'static> {
     options(world).lifetime(Lifetime::UntilDeleted)
 }
 
+/// The bytes of a segment that is whole.
+static PATTERN: [u8; SIZE as usize] = {
+    let mut bytes = [0; SIZE as usize];
+    let mut index = 0;
+    while index < bytes.len() {
+        bytes[index] = (MARK + index as u64 / 8).to_ne_bytes()[index % 8];
+        index += 1;
+    }
+    bytes
+};
+
+/// Copied, so that it takes few instructions.
 pub(crate) fn fill(bytes: &mut [u8]) {
-    for (index, word) in bytes.chunks_exact_mut(8).enumerate() {
-        word.copy_from_slice(&(MARK + index as u64).to_ne_bytes());
+    for (place, pattern) in bytes.chunks_mut(256).zip(PATTERN.chunks(256)) {
+        place.copy_from_slice(&pattern[..place.len()]);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::experiment::{Experiment, Nap};
 use crate::flaw::{Check, Flaw};
 use crate::marker;
 use crate::scenario::Fate;
-use crate::tracee::{LIMIT, Stop};
+use crate::tracee::Stop;
 
 /// Lets calls fail.
 pub(crate) fn run(bench: &mut Bench<'_>) {
@@ -45,14 +45,17 @@ fn try_with(bench: &mut Bench<'_>, fault: Option<(usize, i32)>) -> Result<(Vec<i
     let mut victim = experiment.victim(Role::Victim)?;
     let mut calls = Vec::new();
     let mut asleep = experiment.when_asleep(Nap::Long);
+    let board = bench.world.board;
+    // A panic ends the process, and is told.
+    let ended = |stop: Stop| match board.said(Role::Victim) {
+        Some(Err(flaw)) => flaw,
+        _ => Flaw::wrong(format!("it did not end well: {stop:?}")),
+    };
     loop {
         match victim.run_to_call(&mut |_| asleep()) {
             Ok(Stop::Call) => {}
             Ok(Stop::Trap) if victim.pc() == marker::end() + 1 => break,
-            Ok(Stop::Ended(_)) if matches!(bench.world.board.said(Role::Victim), Some(Err(_))) => {
-                return Ok((calls, bench.world.board.said(Role::Victim).unwrap_or(Ok(()))));
-            }
-            Ok(stop) => return Ok((calls, Err(Flaw::wrong(format!("it did not end well: {stop:?}"))))),
+            Ok(stop) => return Ok((calls, Err(ended(stop)))),
             Err(()) => return Ok((calls, Err(Flaw::stuck("it did not come to its end")))),
         }
         let refused = fault.filter(|(index, _)| *index == calls.len());
@@ -62,7 +65,7 @@ fn try_with(bench: &mut Bench<'_>, fault: Option<(usize, i32)>) -> Result<(Vec<i
         }
         match victim.run_to_call(&mut |_| asleep()) {
             Ok(Stop::Call) => {}
-            Ok(stop) => return Ok((calls, Err(Flaw::wrong(format!("it did not end well: {stop:?}"))))),
+            Ok(stop) => return Ok((calls, Err(ended(stop)))),
             Err(()) => return Ok((calls, Err(Flaw::stuck("a system call did not come to its end")))),
         }
         if let Some((_, error)) = refused {
@@ -70,9 +73,8 @@ fn try_with(bench: &mut Bench<'_>, fault: Option<(usize, i32)>) -> Result<(Vec<i
         }
     }
     drop(asleep);
-    let check = victim
-        .let_go()
-        .verdict(bench.world.board, Role::Victim, LIMIT)
+    let check = experiment
+        .outcome(victim.let_go())
         .and_then(|()| experiment.conclude(if fault.is_some() { Fate::Refused } else { Fate::Finished }));
     Ok((calls, check))
 }
