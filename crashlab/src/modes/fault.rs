@@ -8,7 +8,7 @@ use crate::experiment::{Experiment, Nap};
 use crate::flaw::{Check, Flaw};
 use crate::marker;
 use crate::scenario::Fate;
-use crate::tracee::Stop;
+use crate::tracee::{Stop, Tracee};
 
 /// Lets calls fail.
 pub(crate) fn run(bench: &mut Bench<'_>) {
@@ -47,15 +47,19 @@ fn try_with(bench: &mut Bench<'_>, fault: Option<(usize, i32)>) -> Result<(Vec<i
     let mut asleep = experiment.when_asleep(Nap::Long);
     let board = bench.world.board;
     // A panic ends the process, and is told.
-    let ended = |stop: Stop| match board.said(Role::Victim) {
+    let code = bench.code;
+    let ended = |stop: Stop, victim: &Tracee| match board.said(Role::Victim) {
         Some(Err(flaw)) => flaw,
+        _ if matches!(stop, Stop::Signal(_)) => {
+            Flaw::wrong(format!("it got a signal: {stop:?} at {}", code.place(victim.pc(), &victim.stack())))
+        }
         _ => Flaw::wrong(format!("it did not end well: {stop:?}")),
     };
     loop {
         match victim.run_to_call(&mut |_| asleep()) {
             Ok(Stop::Call) => {}
             Ok(Stop::Trap) if victim.pc() == marker::end() + 1 => break,
-            Ok(stop) => return Ok((calls, Err(ended(stop)))),
+            Ok(stop) => return Ok((calls, Err(ended(stop, &victim)))),
             Err(()) => return Ok((calls, Err(Flaw::stuck("it did not come to its end")))),
         }
         let refused = fault.filter(|(index, _)| *index == calls.len());
@@ -65,7 +69,7 @@ fn try_with(bench: &mut Bench<'_>, fault: Option<(usize, i32)>) -> Result<(Vec<i
         }
         match victim.run_to_call(&mut |_| asleep()) {
             Ok(Stop::Call) => {}
-            Ok(stop) => return Ok((calls, Err(ended(stop)))),
+            Ok(stop) => return Ok((calls, Err(ended(stop, &victim)))),
             Err(()) => return Ok((calls, Err(Flaw::stuck("a system call did not come to its end")))),
         }
         if let Some((_, error)) = refused {

@@ -1,5 +1,6 @@
 //! Linux.
 
+pub(crate) mod directory;
 pub(crate) mod extent;
 pub(crate) mod file;
 pub(crate) mod filesystem;
