@@ -70,6 +70,9 @@ const TABLE: &[Row] = &[
     (libc::SYS_sysinfo, "sysinfo", &[EFAULT, EINVAL, ENOSYS, EPERM, ENOMEM]),
     (libc::SYS_dup, "dup", &[EMFILE, EBADF, ENOMEM, EINTR, EBUSY]),
     (libc::SYS_dup3, "dup3", &[EMFILE, EBADF, ENOMEM, EINTR, EBUSY]),
+    // Not ESRCH, which would be a lie, and a process that is lied to about others' lives can do nothing.
+    (libc::SYS_kill, "kill", &[EPERM, EINVAL, ENOSYS, EACCES, ENOMEM]),
+    (libc::SYS_tgkill, "tgkill", &[EPERM, EINVAL, ENOSYS, EACCES, EAGAIN]),
     (libc::SYS_shmget, "shmget", &[EACCES, EEXIST, EINVAL, ENFILE, ENOENT, ENOMEM, ENOSPC]),
     (libc::SYS_semop, "semop", &[EAGAIN, EINTR, ENOSPC, ENOMEM, EFBIG, EACCES]),
 ];

@@ -14,13 +14,17 @@ mod errors;
 mod experiment;
 mod flaw;
 mod home;
+mod hostile;
 mod invariants;
 mod marker;
 mod modes;
 mod process;
+mod random;
 mod report;
 mod scenario;
 mod scenarios;
+mod soak;
+mod team;
 mod trace;
 mod tracee;
 mod world;
@@ -45,7 +49,9 @@ fn main() -> ExitCode {
         Command::Full(arguments) => {
             home::within(|directory| Ok(sum_up(&campaign::run(directory, &arguments, true)?)))
         }
-        Command::Soak(_) | Command::Hostile(_) | Command::Peers(_) => todo!(),
+        Command::Soak(arguments) => home::within(|directory| soak::run(directory, &arguments)),
+        Command::Hostile(arguments) => home::within(|directory| hostile::run(directory, &arguments)),
+        Command::Peers(_) => todo!(),
     };
     done.unwrap_or_else(|error| {
         eprintln!("crashlab: {error}");

@@ -54,6 +54,9 @@ const LONGEST: usize = 4_000_000;
 /// From how many instructions on a breakpoint is cheaper than stepping.
 const WORTH_A_BREAKPOINT: usize = 24;
 
+/// From how many on it is worth to count how often a breakpoint in a loop is met.
+const WORTH_COUNTING: usize = 250;
+
 impl Trace {
     /// Steps through, from the first marker. `steps` counts.
     pub(crate) fn record(
@@ -213,6 +216,22 @@ impl Trace {
                         Err(()) => return Err(Astray::Asleep),
                     }
                 }
+                None if goal - at > WORTH_COUNTING
+                    && let Some((landmark, times)) = self.counted(code, at, goal) =>
+                {
+                    for _ in 0..times {
+                        // Off the one it stands on.
+                        self.walk(tracee, code, &mut at.clone(), at + 1, steps, asleep)?;
+                        let pc = self.pcs[landmark];
+                        match tracee.run_to(pc, &mut |_| asleep()) {
+                            Ok(Stop::Trap) if tracee.pc() == pc => {}
+                            Ok(Stop::Trap) => return Err(Astray::Diverged),
+                            Ok(stop) => return Err(Astray::Stopped(stop)),
+                            Err(()) => return Err(Astray::Asleep),
+                        }
+                    }
+                    at = landmark;
+                }
                 None => {
                     let until = if slept == Some(goal) { goal + 1 } else { goal };
                     self.walk(tracee, code, &mut at, until, steps, asleep)?;
@@ -272,6 +291,26 @@ impl Trace {
             *at += 1;
         }
         Ok(())
+    }
+
+    /// An instruction close before `goal`, in a loop, and how often a run from `at` meets it up to there; if that is
+    /// much cheaper than stepping.
+    fn counted(&self, code: &Code, at: usize, goal: usize) -> Option<(usize, usize)> {
+        let close = goal.saturating_sub(200).max(at + 1);
+        let mut best = None;
+        let mut met = std::collections::HashMap::new();
+        for (index, pc) in self.pcs[..=goal].iter().enumerate().skip(at + 1) {
+            let times = met.entry(*pc).or_insert(0_usize);
+            *times += 1;
+            if index < close || !code.can_break(*pc) {
+                continue;
+            }
+            let cost = *times * 4 + (goal - index);
+            if best.is_none_or(|(_, _, least)| cost < least) {
+                best = Some((index, *times, cost));
+            }
+        }
+        best.filter(|(_, _, cost)| cost * 2 < goal - at).map(|(index, times, _)| (index, times))
     }
 
     /// The last instruction up to `goal` that a run from `at` meets for the first time there.

@@ -28,9 +28,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         .companion(wait_for_auto)
         .rescue(set_auto_if_needed),
     scenario("auto event: wait, asleep", wait_auto, one_at_most).companion(set_auto_on_cue),
-    scenario("auto event: wait, beside another waiter", wait_auto, passed_on)
-        .companion(wait_for_auto)
-        .rescue(set_auto_for_survivor),
+    scenario("auto event: wait, and leave it to another", wait_auto, passed_on)
+        .companion(set_auto_and_wait)
+        .rescue(set_auto_if_needed),
     scenario("condvar: change, and notify", notify, through)
         .companion(wait_for_change)
         .rescue(notify_if_needed),
@@ -151,8 +151,6 @@ fn wait_for_auto(world: &World) -> Check {
         return Err(Flaw::stuck("asleep, though the event is set"));
     }
     world.count(THROUGH);
-    // One cue for each time that the victim sleeps: here it waits beside this one, and has its own now.
-    world.board.wait_for_cue();
     Ok(())
 }
 
@@ -188,17 +186,25 @@ fn one_at_most(world: &World, fate: Fate) -> Check {
     ensure(!locks.auto.try_wait(), || "one set let two through".into())
 }
 
-/// The victim is gone: whoever sleeps still has to come through by what is set now.
-fn set_auto_for_survivor(world: &World) -> Check {
+/// Sets it for the victim, and then wants it as well: if the victim dies before it has it, it is still there, and
+/// whoever sleeps is woken.
+fn set_auto_and_wait(world: &World) -> Check {
     let locks = must_open(world)?;
-    if world.noted(THROUGH) == 0 {
-        locks.auto.set();
+    world.board.wait_for_cue();
+    world.board.wait_for_cue();
+    locks.auto.set();
+    if !locks.auto.wait_timeout(PATIENCE) {
+        return Err(Flaw::stuck("asleep, though the event is set"));
     }
+    world.count(THROUGH);
     Ok(())
 }
 
+/// As many came through as it was set: once for the victim, and once more by who came to rescue, if it had taken that.
 fn passed_on(world: &World, _: Fate) -> Check {
-    ensure(world.noted(THROUGH) == 1, || "a dead waiter swallowed the event".into())
+    ensure(world.noted(THROUGH) == 1, || "a dead waiter swallowed the event".into())?;
+    let locks = must_open(world)?;
+    ensure(!locks.auto.try_wait(), || "one set let two through".into())
 }
 
 // Condition variables.
