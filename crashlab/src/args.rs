@@ -14,7 +14,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// A short form of everything, within six minutes.
     Short(Campaign),
-    /// Every instruction of every scenario, each with every error of every system call. Without the long runs.
+    /// All of it: every instruction of every scenario, every error of every system call, half an hour of the long run,
+    /// ten minutes of the hostile neighbour.
     Full(Campaign),
     /// Processes that do random work on shared names and locks, and are killed, stopped and starved all the while.
     Soak(Long),
@@ -43,6 +44,9 @@ pub(crate) struct Campaign {
     /// The processor to run on.
     #[arg(long, default_value_t = 0)]
     pub(crate) processor: usize,
+    /// Without the other libraries, the long run and the hostile neighbour.
+    #[arg(long)]
+    pub(crate) scenarios_only: bool,
     /// At most so many crash points of each scenario.
     #[arg(long, value_name = "NUMBER")]
     pub(crate) points: Option<usize>,

@@ -81,9 +81,9 @@ impl Code {
         match self.own(pc) {
             Some(own) => own,
             None => {
-                let library = self.range(pc).map_or("unknown code", |(_, path)| {
-                    path.rsplit('/').next().unwrap_or(path)
-                });
+                let library = self
+                    .range(pc)
+                    .map_or("unknown code", |(_, path)| path.rsplit('/').next().unwrap_or(path));
                 let caller = stack.iter().find_map(|word| self.own(word.wrapping_sub(1)));
                 match caller {
                     Some(caller) => format!("{library}, called at {caller}"),

@@ -1,16 +1,20 @@
 //! Which errors a system call can give: after the sections `ERRORS` of the manual's pages, five at least for each.
 
 use libc::{
-    EACCES, EAGAIN, EBADF, EBUSY, EDEADLK, EDQUOT, EEXIST, EFAULT, EFBIG, EINTR, EINVAL, EIO, EISDIR, ELOOP, EMFILE, ENAMETOOLONG,
-    ENFILE, ENODEV, ENOENT, ENOLCK, ENOMEM, ENOSPC, ENOSYS, ENOTDIR, ENXIO, EOPNOTSUPP, EOVERFLOW, EPERM, EROFS, ESRCH,
-    ETIMEDOUT, EXDEV,
+    EACCES, EAGAIN, EBADF, EBUSY, EDEADLK, EDQUOT, EEXIST, EFAULT, EFBIG, EINTR, EINVAL, EIO, EISDIR, ELOOP,
+    EMFILE, ENAMETOOLONG, ENFILE, ENODEV, ENOENT, ENOLCK, ENOMEM, ENOSPC, ENOSYS, ENOTDIR, ENXIO, EOPNOTSUPP,
+    EOVERFLOW, EPERM, EROFS, ESRCH, ETIMEDOUT, EXDEV,
 };
 
 type Row = (i64, &'static str, &'static [i32]);
 
 /// Those that are met, or may be.
 const TABLE: &[Row] = &[
-    (libc::SYS_openat, "openat", &[ENOENT, EACCES, EMFILE, ENFILE, ENOMEM, EINTR, EIO, ELOOP, EEXIST, ENOSPC, EOPNOTSUPP]),
+    (
+        libc::SYS_openat,
+        "openat",
+        &[ENOENT, EACCES, EMFILE, ENFILE, ENOMEM, EINTR, EIO, ELOOP, EEXIST, ENOSPC, EOPNOTSUPP],
+    ),
     (libc::SYS_openat2, "openat2", &[ENOENT, EACCES, EMFILE, ENFILE, ENOMEM, EINTR, EAGAIN, EXDEV, ENOSYS]),
     (libc::SYS_open, "open", &[ENOENT, EACCES, EMFILE, ENFILE, ENOMEM, EINTR, ENOSPC]),
     (libc::SYS_close, "close", &[EINTR, EIO, ENOSPC, EDQUOT, EFBIG]),
@@ -87,7 +91,10 @@ pub(crate) fn of(number: i64) -> &'static [i32] {
 
 /// What the call with this number is called.
 pub(crate) fn name(number: i64) -> String {
-    TABLE.iter().find(|row| row.0 == number).map_or_else(|| format!("number {number}"), |row| row.1.to_owned())
+    TABLE
+        .iter()
+        .find(|row| row.0 == number)
+        .map_or_else(|| format!("number {number}"), |row| row.1.to_owned())
 }
 
 #[cfg(test)]

@@ -84,4 +84,3 @@ fn remove_leftovers() {
         }
     }
 }
-

@@ -126,7 +126,9 @@ fn harm(world: &World, ledger: &Ledger, mut random: Random) -> ! {
                     l_pid: 0,
                 };
                 // SAFETY: reads `lock`.
-                unsafe { libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&file), libc::F_OFD_SETLK, &raw const lock) };
+                unsafe {
+                    libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&file), libc::F_OFD_SETLK, &raw const lock)
+                };
                 std::thread::sleep(Duration::from_micros(random.below(3000)));
             }
             15 => {
@@ -143,7 +145,8 @@ fn harm(world: &World, ledger: &Ledger, mut random: Random) -> ! {
                     0 => drop(std::os::unix::fs::symlink(&secret, &path)),
                     1 => {
                         let mode = rustix::fs::Mode::from_raw_mode(0o600);
-                        drop(rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0));
+                        let _ =
+                            rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0);
                     }
                     2 => drop(std::fs::create_dir(&path)),
                     // Of any size, and any bytes.
@@ -262,17 +265,23 @@ impl<'w> Worker<'w> {
             }
             let _ = self.had(attachment.write_at(offset, &buffer[..64]));
             if let Some(words) = self.had(attachment.atomics::<AtomicU64>(..4096)) {
-                words.iter().for_each(|word| drop(word.fetch_add(1, Relaxed)));
+                for word in words {
+                    word.fetch_add(1, Relaxed);
+                }
             }
             let _ = self.had(attachment.check());
             match self.random.below(12) {
                 0 => {
                     let size = SIZE + self.random.below(SIZE);
-                    drop(self.had(segment.grow(size)));
+                    let _ = self.had(segment.grow(size));
                 }
-                1 => drop(self.had(attachment.refresh(&segment))),
+                1 => {
+                    let _ = self.had(attachment.refresh(&segment));
+                }
                 2 => drop(self.had(segment.holders())),
-                3 => drop(self.had(segment.delete())),
+                3 => {
+                    let _ = self.had(segment.delete());
+                }
                 _ => {}
             }
         }
@@ -298,8 +307,9 @@ impl<'w> Worker<'w> {
 
     fn typed(&mut self) {
         self.step(5);
-        let options =
-            SharedOptions::<Locks>::new().namespace(self.world.namespace()).lifetime(Lifetime::UntilLastDetach);
+        let options = SharedOptions::<Locks>::new()
+            .namespace(self.world.namespace())
+            .lifetime(Lifetime::UntilLastDetach);
         let Some(shared): Option<Shared<Locks>> = self.had(options.open_or_create(NAMES[3])) else { return };
         if self.had(shared.attachment().guard()).is_none() {
             return;
@@ -322,7 +332,7 @@ impl<'w> Worker<'w> {
                 .namespace(self.world.namespace())
                 .lifetime(Lifetime::UntilLastDetach);
             drop(self.had(load.load_file(&file)));
-            drop(self.had(LoadOptions::new().load_file_into(&segment, &file)));
+            let _ = self.had(LoadOptions::new().load_file_into(&segment, &file));
         }
     }
 }
@@ -333,12 +343,16 @@ fn use_locks(locks: &Locks, random: &mut Random, time: Duration) {
         0 | 1 => match locks.mutex.lock_timeout(time) {
             Ok(mut guard) => guard.change(),
             Err(LockError::OwnerDied(guard)) => drop(guard.recover()),
-            Err(LockError::Failed(_)) => drop(locks.mutex.reset()),
+            Err(LockError::Failed(_)) => {
+                locks.mutex.reset();
+            }
         },
         2 => match locks.rwlock.write_timeout(time) {
             Ok(mut guard) => guard.change(),
             Err(LockError::OwnerDied(guard)) => drop(guard.recover()),
-            Err(LockError::Failed(_)) => drop(locks.rwlock.reset()),
+            Err(LockError::Failed(_)) => {
+                locks.rwlock.reset();
+            }
         },
         3 => drop(locks.rwlock.read_timeout(time)),
         4 => drop(locks.semaphore.acquire_timeout(time)),

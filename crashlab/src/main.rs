@@ -29,29 +29,25 @@ mod trace;
 mod tracee;
 mod world;
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use args::{Arguments, Command};
+use args::{Arguments, Campaign, Command, Long};
 use clap::Parser;
-use modes::Tally;
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::List => {
-            for scenario in scenarios::all().chain(scenarios::planted()) {
+            for scenario in scenarios::all().chain(scenarios::peers()).chain(scenarios::planted()) {
                 println!("{:?}: {}", scenario.floor, scenario.name);
             }
             return ExitCode::SUCCESS;
         }
-        Command::Short(arguments) => {
-            home::within(|directory| Ok(sum_up(&campaign::run(directory, &arguments, false)?)))
-        }
-        Command::Full(arguments) => {
-            home::within(|directory| Ok(sum_up(&campaign::run(directory, &arguments, true)?)))
-        }
+        Command::Short(arguments) => home::within(|directory| all(directory, &arguments, false)),
+        Command::Full(arguments) => home::within(|directory| all(directory, &arguments, true)),
+        Command::Peers(arguments) => home::within(|directory| peers(directory, &arguments).map(|()| true)),
         Command::Soak(arguments) => home::within(|directory| soak::run(directory, &arguments)),
         Command::Hostile(arguments) => home::within(|directory| hostile::run(directory, &arguments)),
-        Command::Peers(_) => todo!(),
     };
     done.unwrap_or_else(|error| {
         eprintln!("crashlab: {error}");
@@ -59,14 +55,39 @@ fn main() -> ExitCode {
     })
 }
 
-/// The last line; whether all is well.
-fn sum_up(tally: &Tally) -> bool {
+/// Everything, in its short or its full form; whether all is well. The last line sums up.
+fn all(directory: &Path, arguments: &Campaign, full: bool) -> std::io::Result<bool> {
+    let tally = campaign::run(directory, arguments, full)?;
+    let mut well = tally.flaws() == 0;
+    if !arguments.scenarios_only && arguments.only.is_none() {
+        println!();
+        peers(directory, arguments)?;
+        let (soak, hostile) = if full { (30.0, 10.0) } else { (0.5, 0.5) };
+        let long = |minutes| Long { minutes, seed: Some(arguments.seed), processes: 6 };
+        println!("\nThe hostile neighbour");
+        well &= hostile::run(directory, &long(hostile))?;
+        println!("\nThe long run");
+        well &= soak::run(directory, &long(soak))?;
+        println!();
+    }
     println!(
-        "points tried {}, stuck {}, leaked {}, wrong {}",
+        "points tried {}, stuck {}, leaked {}, wrong {}{}",
         tally.points + tally.stops + tally.pairs + tally.faults,
         tally.stuck,
         tally.leaked,
-        tally.wrong
+        tally.wrong,
+        if well || tally.flaws() > 0 { "" } else { "; the long runs found something, see above" },
     );
-    tally.flaws() == 0
+    Ok(well)
+}
+
+/// Other libraries, and what a crash leaves there: no failure of this laboratory's.
+fn peers(directory: &Path, arguments: &Campaign) -> std::io::Result<()> {
+    println!("Other libraries: at how many crash points they are left stuck, leaking or wrong");
+    let chosen: Vec<_> = scenarios::peers().collect();
+    campaign::try_all(directory, arguments, false, &chosen)?;
+    for missing in scenarios::NOT_TRIED {
+        println!("not tried: {missing}");
+    }
+    Ok(())
 }

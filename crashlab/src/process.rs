@@ -65,7 +65,8 @@ impl Child {
     /// Of what `fork` returned to the parent.
     pub(crate) fn of(pid: i32) -> Child {
         let pid = Pid::from_raw(pid).expect("fork gave a child");
-        let fd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).expect("a child not reaped yet has a pidfd");
+        let fd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
+            .expect("a child not reaped yet has a pidfd");
         Child { pid, fd, ended: None }
     }
 
@@ -115,7 +116,9 @@ impl Child {
             None => {
                 let place = kernel_place(self.pid());
                 self.kill();
-                Err(Flaw::stuck(format!("the {role:?} did not end within {limit:?} ({place})").to_lowercase()))
+                Err(Flaw::stuck(
+                    format!("the {role:?} did not end within {limit:?} ({place})").to_lowercase(),
+                ))
             }
             Some(Ended::Exited(0)) => board
                 .said(role)

@@ -25,8 +25,20 @@ use crate::team::{self, Ledger, MOST, Team};
 use crate::world::World;
 
 const OPERATIONS: [&str; 14] = [
-    "open or create", "create", "open", "hold", "leave", "delete", "sweep", "mutex", "rwlock", "permit", "value",
-    "signal", "save", "load",
+    "open or create",
+    "create",
+    "open",
+    "hold",
+    "leave",
+    "delete",
+    "sweep",
+    "mutex",
+    "rwlock",
+    "permit",
+    "value",
+    "signal",
+    "save",
+    "load",
 ];
 const KEPT: [&str; 2] = ["kept", "kept too"];
 const WILD: [&str; 2] = ["wild", "wild too"];
@@ -268,6 +280,8 @@ impl<'w> Worker<'w> {
         if account.one < before || account.one > most {
             self.violation(&format!("{} changes under a lock, {before} beside it", account.one));
         }
+        // Beside it as it is here, before it is changed again: or two deaths in a row would count as one.
+        self.ledger.counts[beside].store(account.one, Relaxed);
         account.change();
         if self.number % 2 == 0 {
             // Some have it for longer, so that they are killed and stopped with it.
@@ -358,9 +372,13 @@ impl<'w> Worker<'w> {
         match self.random.below(6) {
             0 => self.locks.event.set(),
             1 => self.locks.event.reset(),
-            2 => drop(self.locks.event.wait_timeout(Duration::from_millis(2))),
+            2 => {
+                self.locks.event.wait_timeout(Duration::from_millis(2));
+            }
             3 => self.locks.auto.set(),
-            4 => drop(self.locks.auto.wait_timeout(Duration::from_millis(2))),
+            4 => {
+                self.locks.auto.wait_timeout(Duration::from_millis(2));
+            }
             _ => match self.locks.once.get_or_init(|| 7) {
                 Ok(7) => {}
                 Ok(value) => self.violation(&format!("made once: {value}")),

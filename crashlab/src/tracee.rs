@@ -90,10 +90,6 @@ impl Tracee {
         Ok(tracee)
     }
 
-    pub(crate) fn pid(&self) -> i32 {
-        self.pid
-    }
-
     /// Where it stands.
     pub(crate) fn pc(&self) -> u64 {
         self.register(Register::Pc)
@@ -188,7 +184,11 @@ impl Tracee {
     }
 
     /// Lets it go on, past the second marker, untraced to its end.
-    pub(crate) fn finish(mut self, limit: Duration, asleep: &mut dyn FnMut(Duration) -> Asleep) -> Result<Child, Flaw> {
+    pub(crate) fn finish(
+        mut self,
+        limit: Duration,
+        asleep: &mut dyn FnMut(Duration) -> Asleep,
+    ) -> Result<Child, Flaw> {
         match self.go_on(0, asleep) {
             Ok(Stop::Trap) if self.pc() == marker::end() + 1 => {}
             Ok(stop) => return Err(Flaw::wrong(format!("it did not end well: {stop:?}"))),

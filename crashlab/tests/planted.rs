@@ -16,10 +16,8 @@ fn short(only: &str) -> (Option<i32>, String) {
 /// The numbers of a scenario's line: stuck, leaked, wrong.
 fn found(text: &str, scenario: &str) -> [u64; 3] {
     let line = text.lines().find(|line| line.starts_with(scenario)).expect("the scenario was run");
-    let numbers: Vec<u64> = line[scenario.len()..]
-        .split_ascii_whitespace()
-        .filter_map(|word| word.parse().ok())
-        .collect();
+    let numbers: Vec<u64> =
+        line[scenario.len()..].split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect();
     [numbers[5], numbers[6], numbers[7]]
 }
 

@@ -5,8 +5,8 @@ use std::ops::DerefMut;
 use std::sync::atomic::AtomicU64;
 
 use commons::sync::{
-    AutoEvent, Barrier, Condvar, Event, LockError, LockResult, LockState, Mutex, MutexGuard, OnceLock, RwLock,
-    RwLockReadGuard, RwLockWriteGuard, Semaphore, SeqLock, SyncError,
+    AutoEvent, Barrier, Condvar, Event, LockError, LockResult, LockState, Mutex, MutexGuard, OnceLock,
+    RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SeqLock, SyncError,
 };
 use commons::{Lifetime, Shareable, Shared, SharedOptions};
 
@@ -88,10 +88,7 @@ pub(crate) const GIVES_BACK: u64 = 2;
 
 /// The object with all the locks, which stays until the experiment ends.
 pub(crate) fn open(world: &World) -> Result<Shared<Locks>, commons::Error> {
-    SharedOptions::new()
-        .lifetime(Lifetime::UntilDeleted)
-        .namespace(world.namespace())
-        .open_or_create(NAME)
+    SharedOptions::new().lifetime(Lifetime::UntilDeleted).namespace(world.namespace()).open_or_create(NAME)
 }
 
 /// Guards of data that can be had with the news of a death.
@@ -115,7 +112,9 @@ impl Mendable for RwLockWriteGuard<'_, Account> {
 pub(crate) fn taken<G: Mendable>(world: &World, result: LockResult<G>) -> Result<G, Flaw> {
     match result {
         Ok(guard) => {
-            ensure(guard.is_in_order(), || "the lock was had without news, and the data is half changed".into())?;
+            ensure(guard.is_in_order(), || {
+                "the lock was had without news, and the data is half changed".into()
+            })?;
             Ok(guard)
         }
         Err(LockError::OwnerDied(mut guard)) => {

@@ -32,7 +32,11 @@ pub(crate) fn run(bench: &mut Bench<'_>) {
             if let Err(flaw) | Ok((_, Err(flaw))) = tried {
                 bench.found(&flaw, || {
                     let error = std::io::Error::from_raw_os_error(*error);
-                    format!("system call {index} of {}, '{}', failed: {error}", calls.len(), errors::name(*number))
+                    format!(
+                        "system call {index} of {}, '{}', failed: {error}",
+                        calls.len(),
+                        errors::name(*number)
+                    )
                 });
             }
         }

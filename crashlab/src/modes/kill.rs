@@ -19,7 +19,8 @@ pub(crate) fn record(bench: &mut Bench<'_>) -> Result<Trace, Flaw> {
         &mut experiment.when_asleep(Nap::Long),
     );
     let stepped_in = begun.elapsed();
-    let trace = recorded.map_err(|astray| Flaw::wrong(format!("an undisturbed run went astray: {astray:?}")))?;
+    let trace =
+        recorded.map_err(|astray| Flaw::wrong(format!("an undisturbed run went astray: {astray:?}")))?;
     if !trace.complete {
         return Err(Flaw::stuck("an undisturbed run slept for ever"));
     }
@@ -78,7 +79,9 @@ pub(crate) fn run(bench: &mut Bench<'_>, trace: Trace) -> Trace {
                 next += 1;
                 if let Err(flaw) = check {
                     let (code, len) = (bench.code, trace.len());
-                    bench.found(&flaw, || format!("killed after {point} of {len}: {}", code.place(at.0, &at.1)));
+                    bench.found(&flaw, || {
+                        format!("killed after {point} of {len}: {}", code.place(at.0, &at.1))
+                    });
                 }
             }
         }

@@ -102,7 +102,7 @@ impl<'l> Bench<'l> {
 
     /// Whether to go on in spite of what was found.
     pub(crate) fn goes_on(&self) -> bool {
-        self.tally.stuck < ENOUGH
+        self.tally.stuck < ENOUGH || self.scenario.floor == crate::scenario::Floor::Peer
     }
 
     /// Counts a flaw, and says where.

@@ -2,6 +2,7 @@
 
 mod mutex;
 mod once;
+mod peers;
 mod planted;
 mod rwlock;
 mod segment;
@@ -28,6 +29,14 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
     ];
     lists.into_iter().flatten()
 }
+
+/// Those of other libraries, to compare with.
+pub(crate) fn peers() -> impl Iterator<Item = &'static Scenario> {
+    peers::SCENARIOS.iter()
+}
+
+/// What there is to compare with, and is not compared with yet.
+pub(crate) use peers::NOT_TRIED;
 
 /// Those with a mistake in them.
 pub(crate) fn planted() -> impl Iterator<Item = &'static Scenario> {

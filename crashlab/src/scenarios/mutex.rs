@@ -7,8 +7,8 @@ use commons::sync::{LockError, LockState, SyncError};
 
 use crate::flaw::{Check, Flaw, ensure};
 use crate::invariants::locks::{
-    Account, CHANGES, GIVES_BACK, HAS, Locks, NAME, THROUGH, TOLD, counts_are_exact, must_open, not_had, open, taken,
-    told_exactly_once,
+    Account, CHANGES, GIVES_BACK, HAS, Locks, NAME, THROUGH, TOLD, counts_are_exact, must_open, not_had,
+    open, taken, told_exactly_once,
 };
 use crate::scenario::{Act, Fate, Floor, Scenario};
 use crate::world::{PATIENCE, World};
@@ -25,11 +25,15 @@ const fn scenario(
 pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("mutex: lock, change, unlock", change, in_order).meanwhile(tried_meanwhile).pairs(),
     scenario("mutex: a thread's first lock", change_first, in_order).meanwhile(tried_meanwhile),
-    scenario("mutex: lock, contended", change, in_order).companion(give_back_on_cue).meanwhile(tried_meanwhile),
+    scenario("mutex: lock, contended", change, in_order)
+        .companion(give_back_on_cue)
+        .meanwhile(tried_meanwhile),
     scenario("mutex: lock, contended by another waiter", change, in_order)
         .companion(give_back_and_take_again)
         .meanwhile(tried_meanwhile),
-    scenario("mutex: unlock, with a waiter", unlock, in_order).companion(wait_for_it).meanwhile(tried_meanwhile),
+    scenario("mutex: unlock, with a waiter", unlock, in_order)
+        .companion(wait_for_it)
+        .meanwhile(tried_meanwhile),
     scenario("mutex: lock, until the time is over", time_out, not_changed).companion(keep_it),
     scenario("mutex: take over from a dead owner, and mend", take_over, taken_over).prepare(die_with_it),
     scenario("mutex: wait for a dying owner", change, taken_over_by_waiting).companion(die_on_cue),

@@ -72,7 +72,8 @@ fn read(world: &World) -> Result<Act<'_>, String> {
 fn write(world: &World) -> Result<Act<'_>, String> {
     let locks = ready(world)?;
     Ok(Box::new(move || {
-        let mut guard = taken(world, locks.rwlock.write_timeout(PATIENCE)).map_err(|flaw| flaw.to_string())?;
+        let mut guard =
+            taken(world, locks.rwlock.write_timeout(PATIENCE)).map_err(|flaw| flaw.to_string())?;
         world.note_mine(HAS);
         guard.change();
         world.note_mine(GIVES_BACK);

@@ -28,7 +28,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("create, reading the limits first", create_afresh, gone_or_usable).meanwhile(used_meanwhile),
     scenario("create, by renaming", create_by_renaming, gone_or_usable).meanwhile(used_meanwhile),
     scenario("create, until deleted", create_staying, there_or_not),
-    scenario("create, over an orphan", create, gone_or_usable).prepare(leave_orphan).meanwhile(used_meanwhile),
+    scenario("create, over an orphan", create, gone_or_usable)
+        .prepare(leave_orphan)
+        .meanwhile(used_meanwhile),
     scenario("open", open, still_usable).companion(hold).meanwhile(used_meanwhile).pairs(),
     scenario("open, until deleted", open_staying, stays_whole).prepare(make_staying),
     scenario("open or create", open_or_create, gone_or_usable).meanwhile(used_meanwhile).pairs(),
@@ -45,7 +47,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("delete", delete, deleted).companion(hold_what_is_deleted),
     scenario("delete, two at once", delete_if_there, deleted).companion(hold_what_is_deleted).pairs(),
     scenario("grow", grow, grown).companion(hold_what_grows).meanwhile(looked_at).pairs(),
-    scenario("sweep", sweep, swept).prepare(leave_two_orphans).companion(hold).meanwhile(used_meanwhile).pairs(),
+    scenario("sweep", sweep, swept)
+        .prepare(leave_two_orphans)
+        .companion(hold)
+        .meanwhile(used_meanwhile)
+        .pairs(),
 ];
 
 // The worlds.

@@ -120,10 +120,8 @@ fn acquire_both(world: &World) -> Result<Act<'_>, String> {
 
 fn give_back(world: &World) -> Result<Act<'_>, String> {
     let locks: &'static Shared<Locks> = Box::leak(Box::new(ready(world)?));
-    let mut permits = Some((
-        locks.semaphore.acquire().map_err(text)?,
-        locks.semaphore.acquire().map_err(text)?,
-    ));
+    let mut permits =
+        Some((locks.semaphore.acquire().map_err(text)?, locks.semaphore.acquire().map_err(text)?));
     Ok(Box::new(move || {
         drop(permits.take());
         Ok(())
@@ -169,7 +167,8 @@ fn only_there(world: &World) -> Check {
 
 fn take_both_until_cue(world: &World) -> Check {
     let locks = must_open(world)?;
-    let both = (locks.semaphore.try_acquire().must("acquire")?, locks.semaphore.try_acquire().must("acquire")?);
+    let both =
+        (locks.semaphore.try_acquire().must("acquire")?, locks.semaphore.try_acquire().must("acquire")?);
     world.board.wait_for_cue();
     world.board.wait_for_cue();
     drop(both);

@@ -21,16 +21,16 @@ const fn scenario(
 
 /// See the module.
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    scenario("event: set, with a waiter", set, through).companion(wait_for_event).rescue(set_if_needed).pairs(),
+    scenario("event: set, with a waiter", set, through)
+        .companion(wait_for_event)
+        .rescue(set_if_needed)
+        .pairs(),
     scenario("event: wait, asleep", wait, nothing).companion(set_on_cue),
     scenario("event: wait, until the time is over", wait_in_vain, nothing).companion(only_there),
     scenario("auto event: set, with a waiter", set_auto, through_once)
         .companion(wait_for_auto)
         .rescue(set_auto_if_needed),
     scenario("auto event: wait, asleep", wait_auto, one_at_most).companion(set_auto_on_cue),
-    scenario("auto event: wait, and leave it to another", wait_auto, passed_on)
-        .companion(set_auto_and_wait)
-        .rescue(set_auto_if_needed),
     scenario("condvar: change, and notify", notify, through)
         .companion(wait_for_change)
         .rescue(notify_if_needed),
@@ -77,9 +77,11 @@ fn set(world: &World) -> Result<Act<'_>, String> {
 
 fn wait(world: &World) -> Result<Act<'_>, String> {
     let locks = ready(world)?;
-    Ok(Box::new(move || {
-        if locks.event.wait_timeout(PATIENCE) { Ok(()) } else { Err("not set in time".into()) }
-    }))
+    Ok(Box::new(
+        move || {
+            if locks.event.wait_timeout(PATIENCE) { Ok(()) } else { Err("not set in time".into()) }
+        },
+    ))
 }
 
 fn wait_in_vain(world: &World) -> Result<Act<'_>, String> {
@@ -186,34 +188,12 @@ fn one_at_most(world: &World, fate: Fate) -> Check {
     ensure(!locks.auto.try_wait(), || "one set let two through".into())
 }
 
-/// Sets it for the victim, and then wants it as well: if the victim dies before it has it, it is still there, and
-/// whoever sleeps is woken.
-fn set_auto_and_wait(world: &World) -> Check {
-    let locks = must_open(world)?;
-    world.board.wait_for_cue();
-    world.board.wait_for_cue();
-    locks.auto.set();
-    if !locks.auto.wait_timeout(PATIENCE) {
-        return Err(Flaw::stuck("asleep, though the event is set"));
-    }
-    world.count(THROUGH);
-    Ok(())
-}
-
-/// As many came through as it was set: once for the victim, and once more by who came to rescue, if it had taken that.
-fn passed_on(world: &World, _: Fate) -> Check {
-    ensure(world.noted(THROUGH) == 1, || "a dead waiter swallowed the event".into())?;
-    let locks = must_open(world)?;
-    ensure(!locks.auto.try_wait(), || "one set let two through".into())
-}
-
 // Condition variables.
 
 fn notify(world: &World) -> Result<Act<'_>, String> {
     let locks = ready(world)?;
     Ok(Box::new(move || {
-        let mut guard =
-            taken(world, locks.mutex.lock_timeout(PATIENCE)).map_err(|flaw| flaw.to_string())?;
+        let mut guard = taken(world, locks.mutex.lock_timeout(PATIENCE)).map_err(|flaw| flaw.to_string())?;
         guard.change();
         drop(guard);
         locks.condvar.notify_one();

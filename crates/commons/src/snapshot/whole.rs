@@ -13,8 +13,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::sys::file::Access;
 use crate::sys::directory::Directory;
+use crate::sys::file::Access;
 use crate::sys::{Errno, extent, file, process};
 
 /// What a temporary name ends with.
