@@ -1,6 +1,5 @@
 //! Looking at what is in a namespace, without holding any of it.
 
-use std::fs::ReadDir;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,6 +12,7 @@ use super::policy::Lifetime;
 use super::protocol;
 use crate::error::{Attempt, Error, Result};
 use crate::sys::Errno;
+use crate::sys::directory::Directory;
 use crate::sys::file::{self, Access, Stat};
 
 /// The segments of a namespace, one after the other; made by [`Namespace::list`].
@@ -25,7 +25,7 @@ pub struct Entries {
 
 impl Entries {
     pub(crate) fn new(namespace: &Namespace) -> Result<Entries> {
-        let read = std::fs::read_dir(namespace.directory()).map_err(|error| failed(namespace, error))?;
+        let read = Directory::open(namespace.directory()).map_err(|error| failed(namespace, error.into()))?;
         Ok(Entries { places: Places { namespace: namespace.clone(), read } })
     }
 
@@ -50,7 +50,7 @@ impl Iterator for Entries {
 #[derive(Debug)]
 pub(crate) struct Places {
     namespace: Namespace,
-    read: ReadDir,
+    read: Directory,
 }
 
 impl Iterator for Places {
@@ -58,13 +58,11 @@ impl Iterator for Places {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let entry = match self.read.next()? {
-                Ok(entry) => entry,
-                Err(error) => return Some(Err(failed(&self.namespace, error))),
-            };
-            let file_name = entry.file_name();
             // The kind usually comes with the name, so that this costs no call.
-            let regular = entry.file_type().is_ok_and(|kind| kind.is_file());
+            let (file_name, regular) = match self.read.next()? {
+                Ok(entry) => entry,
+                Err(error) => return Some(Err(failed(&self.namespace, error.into()))),
+            };
             if !regular || self.namespace.is_semaphore(&file_name) {
                 continue;
             }

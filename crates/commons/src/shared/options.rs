@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::os::fd::AsFd;
 use std::ptr;
 use std::time::Duration;
 
@@ -221,7 +222,10 @@ impl<'i, T: InPlace> SharedOptions<'i, T> {
             Err(Error::OutOfRange { .. }) => return Err(untyped(UNTAGGED)),
             attached => attached?,
         };
-        let (tag, text) = description::read(&attachment).map_err(untyped)?;
+        // From the file, not through the mapping: nobody can have asked for a guard yet, and should somebody truncate the
+        // file just now, reading it is an error then and no SIGBUS.
+        let copy = |offset, bytes: &mut [u8]| description::read_file(segment.as_fd(), offset, bytes);
+        let (tag, text) = description::read_from(&copy, attachment.len() as u64).map_err(untyped)?;
         let layout = T::LAYOUT;
         let same = tag.fingerprint == layout.fingerprint()
             && tag.size == layout.size() as u64

@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::sys::directory::Directory;
 use crate::sys::file::Access;
 use crate::sys::{Errno, extent, file, process};
 
@@ -157,8 +158,7 @@ fn create_temporary(directory: &Path, target: &Path, mode: u32) -> io::Result<(O
 /// Best effort: removes what crashed saves to the same file have left.
 fn remove_leftovers(directory: &Path, target: &Path) {
     let prefix = prefix(target);
-    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-        let name = entry.file_name();
+    for (name, _) in Directory::open(directory).into_iter().flatten().flatten() {
         let bytes = name.as_bytes();
         if !bytes.starts_with(prefix.as_bytes()) || !bytes.ends_with(SUFFIX.as_bytes()) {
             continue;

@@ -10,7 +10,8 @@ pub(crate) mod table;
 mod linux;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) use linux::{
-    barrier, extent, file, filesystem, futex, limits, lock, map, process, robust, signal, watch, who,
+    barrier, directory, extent, file, filesystem, futex, limits, lock, map, process, robust, signal, watch,
+    who,
 };
 
 #[cfg(target_os = "linux")]

@@ -1,6 +1,7 @@
 //! Linux.
 
 pub(crate) mod barrier;
+pub(crate) mod directory;
 pub(crate) mod extent;
 pub(crate) mod file;
 pub(crate) mod filesystem;

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 
+use super::directory::Directory;
 use super::file::Identity;
 
 /// What a look through `/proc/*/maps` found.
@@ -19,9 +21,9 @@ pub(crate) fn mappers(file: Identity) -> Mappers {
     let mut found = Mappers::default();
     let device = format!("{:02x}:{:02x}", rustix::fs::major(file.device), rustix::fs::minor(file.device));
     let inode = file.inode.to_string();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let maps = match fs::File::open(entry.path().join("maps")) {
+    for (name, _) in Directory::open(Path::new("/proc")).into_iter().flatten().flatten() {
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let maps = match fs::File::open(format!("/proc/{pid}/maps")) {
             Ok(maps) => maps,
             Err(error) => {
                 // One that has just ended hides nothing.

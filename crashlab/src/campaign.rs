@@ -1,0 +1,85 @@
+//! All scenarios, one after the other, in all ways.
+
+use std::path::Path;
+use std::time::Instant;
+
+use crate::args::Campaign;
+use crate::board::{self, Board};
+use crate::code::Code;
+use crate::modes::{Bench, Extent, Tally, fault, kill, pair, stop};
+use crate::report::Report;
+use crate::scenario::{Floor, Scenario};
+use crate::world::World;
+use crate::{process, scenarios, tracee};
+
+/// How much a short run tries.
+fn short(seed: u64) -> Extent {
+    Extent { points: Some(90), stops: 8, pairs: (4, 6), errors: 2, calls: 12, seed }
+}
+
+/// How much a full run tries.
+fn full(seed: u64) -> Extent {
+    Extent { points: None, stops: 150, pairs: (40, 40), errors: usize::MAX, calls: usize::MAX, seed }
+}
+
+/// Runs it; what was tried and found.
+pub(crate) fn run(directory: &Path, arguments: &Campaign, is_full: bool) -> std::io::Result<Tally> {
+    let chosen: Vec<&Scenario> = scenarios::all()
+        .chain(scenarios::planted().filter(|_| arguments.planted))
+        .filter(|scenario| arguments.only.as_ref().is_none_or(|text| scenario.name.contains(text.as_str())))
+        .collect();
+    try_all(directory, arguments, is_full, &chosen)
+}
+
+/// Tries these.
+pub(crate) fn try_all(
+    directory: &Path,
+    arguments: &Campaign,
+    is_full: bool,
+    chosen: &[&Scenario],
+) -> std::io::Result<Tally> {
+    let mut extent = if is_full { full(arguments.seed) } else { short(arguments.seed) };
+    extent.points = arguments.points.or(extent.points);
+    board::keep_panics();
+    tracee::prepare_alarms();
+    let processors = rustix::thread::sched_getaffinity(None)?;
+    if !process::pin(arguments.processor) {
+        println!("not pinned: there is no processor {}", arguments.processor);
+    }
+    let world = World::new(directory, Board::new()?)?;
+    let code = Code::new()?;
+    let mut report = Report::new(arguments.markdown);
+    let begun = Instant::now();
+    for scenario in chosen {
+        let begun = Instant::now();
+        let tally = try_one(&world, &code, scenario, extent);
+        report.add(scenario, tally, begun.elapsed());
+    }
+    report.finish();
+    world.clear();
+    rustix::thread::sched_setaffinity(None, &processors)?;
+    let sum = report.sum();
+    println!(
+        "{:.0} s; {} instructions stepped, {:.0} in a second; {} runs took another path than recorded and were stepped anew",
+        begun.elapsed().as_secs_f64(),
+        sum.steps,
+        sum.timed.0 as f64 * 1e9 / (sum.timed.1.max(1) as f64),
+        sum.diverged,
+    );
+    Ok(sum)
+}
+
+fn try_one(world: &World, code: &Code, scenario: &Scenario, extent: Extent) -> Tally {
+    let loud = scenario.floor != Floor::Peer;
+    let mut bench = Bench::new(world, scenario, code, extent, loud);
+    match kill::record(&mut bench) {
+        Ok(trace) => {
+            let trace = kill::run(&mut bench, trace);
+            stop::run(&mut bench, &trace);
+            pair::run(&mut bench, &trace);
+            fault::run(&mut bench);
+        }
+        Err(flaw) => bench.found(&flaw, || "undisturbed".to_owned()),
+    }
+    bench.tally
+}

@@ -1,0 +1,44 @@
+//! All scenarios: a module for each floor or kind of lock. One more is one more line in its module's list.
+
+mod mutex;
+mod once;
+mod peers;
+mod planted;
+mod rwlock;
+mod segment;
+mod semaphore;
+mod seqlock;
+mod shared;
+mod signals;
+mod snapshot;
+
+use crate::scenario::Scenario;
+
+/// Those of Commons, in the order in which they are run.
+pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
+    let lists = [
+        segment::SCENARIOS,
+        snapshot::SCENARIOS,
+        shared::SCENARIOS,
+        mutex::SCENARIOS,
+        rwlock::SCENARIOS,
+        semaphore::SCENARIOS,
+        signals::SCENARIOS,
+        once::SCENARIOS,
+        seqlock::SCENARIOS,
+    ];
+    lists.into_iter().flatten()
+}
+
+/// Those of other libraries, to compare with.
+pub(crate) fn peers() -> impl Iterator<Item = &'static Scenario> {
+    peers::SCENARIOS.iter()
+}
+
+/// What there is to compare with, and is not compared with yet.
+pub(crate) use peers::NOT_TRIED;
+
+/// Those with a mistake in them.
+pub(crate) fn planted() -> impl Iterator<Item = &'static Scenario> {
+    planted::SCENARIOS.iter()
+}
