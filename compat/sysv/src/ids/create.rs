@@ -88,7 +88,7 @@ impl Table {
     }
 }
 
-impl Locked<'_> {
+impl<'t> Locked<'t> {
     fn create(
         &self,
         new: &New,
@@ -108,7 +108,7 @@ impl Locked<'_> {
     }
 
     /// The live entry with a key.
-    pub(crate) fn find(&self, key: i32) -> Option<(i32, Word, &Entry)> {
+    pub(crate) fn find(&self, key: i32) -> Option<(i32, Word, &'t Entry)> {
         self.table.search(key)
     }
 
