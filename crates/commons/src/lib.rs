@@ -77,6 +77,8 @@ mod sys;
 pub mod sysv;
 
 pub use error::{Attempt, Error, Limit, NotASegment, Result};
+#[doc(hidden)]
+pub use segment::Unnamed;
 pub use segment::{
     Atomic, AttachOptions, Attachment, Entries, Entry, Holder, Holders, Info, InitializerResult, Lifetime,
     Look, Name, Namespace, OwnerPolicy, Segment, SegmentOptions, Sweep, Usage, slot,

@@ -9,6 +9,7 @@
 //! | `protocol`   | the protocol of names, with its proof: the one delicate part; find, leave, delete, sweep |
 //! | `publish`    | its creating half: complete before it has a name                              |
 //! | `place`      | where a name lies: a namespace and a path                                     |
+//! | `unnamed`    | complete segments that get their name later                                   |
 //! | `policy`     | how long segments live, whose may be opened, how large they get               |
 //! | `grow`       | making a segment larger while others are attached                             |
 //! | `patience`   | trying again, for a bounded time                                              |
@@ -39,6 +40,7 @@ mod publish;
 pub(crate) mod registry;
 pub(crate) mod reserve;
 pub mod slot;
+mod unnamed;
 mod view;
 
 pub use attach_options::AttachOptions;
@@ -53,4 +55,5 @@ pub use namespace::{Namespace, Sweep};
 pub(crate) use options::Unfilled;
 pub use options::{InitializerResult, SegmentOptions};
 pub use policy::{Lifetime, OwnerPolicy};
+pub use unnamed::Unnamed;
 pub use view::Atomic;

@@ -434,8 +434,15 @@ impl<'i> SegmentOptions<'i> {
         }
     }
 
+    /// The place of a new segment, if these options can make one.
+    pub(super) fn checked_place(&self, name: &str) -> Result<Place> {
+        let place = self.place(name)?;
+        self.check(true, &|| place.attempt("create"))?;
+        Ok(place)
+    }
+
     /// A complete segment that only lacks its name. Short of space, sweeps and tries once more.
-    fn prepare(&self, place: &Place) -> Result<Unpublished> {
+    pub(super) fn prepare(&self, place: &Place) -> Result<Unpublished> {
         match self.prepare_once(place) {
             Err(error @ (Error::NoSpace { .. } | Error::BeyondLimit { .. })) => match place.namespace.sweep()
             {

@@ -1,7 +1,7 @@
 //! The creating half of the [protocol of names](super::protocol): a file that is complete and held before it has
 //! a name, and gets that in one step.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -102,6 +102,15 @@ impl Unpublished {
     /// Notes the size that the file was given.
     pub(crate) fn set_size(&mut self, size: u64) {
         self.held.stat.size = size;
+    }
+
+    /// Chooses another name than the one it was made for.
+    pub(super) fn name(&mut self, name: &OsStr) -> Result<()> {
+        // Nobody else has the hold before the segment is published.
+        if let Some(hold) = Arc::get_mut(&mut self.held.hold) {
+            hold.place = hold.place.namespace.place(name)?;
+        }
+        Ok(())
     }
 
     /// What a crash leaves: the file under its temporary name.
