@@ -2,8 +2,10 @@
 //! when the program has closed all its descriptors to become a daemon, and in a forked child.
 //!
 //! NSPR's handles hold no descriptor, and neither do these. They keep the segment mapped: the *spare*, which
-//! is lent to the program as its first attachment ([`attached`](crate::attached)). It carries the slot by which others
-//! see that the segment is held. Further attachments come from the segment's name; when that is gone, from the spare:
+//! is lent to the program as its first attachment ([`attached`](crate::attached)). By it others see which processes
+//! have the segment; it is not counted among the holders otherwise, since its life does not depend on them, and that
+//! spares a good part of what opening costs. Further attachments come from the segment's name; when that is gone, from
+//! the spare:
 //! the kernel makes a second mapping out of a shared one, with the same access, when `mremap` is told that the
 //! old one has no bytes.
 //!

@@ -54,7 +54,11 @@ impl Keyed {
 }
 
 fn options<'i>(namespace: &Namespace) -> SegmentOptions<'i> {
-    SegmentOptions::new().namespace(namespace).lifetime(Lifetime::UntilDeleted).owner(OwnerPolicy::Any)
+    SegmentOptions::new()
+        .namespace(namespace)
+        .lifetime(Lifetime::UntilDeleted)
+        .owner(OwnerPolicy::Any)
+        .counted(false)
 }
 
 /// The segment, if there is one.

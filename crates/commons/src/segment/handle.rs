@@ -115,7 +115,13 @@ impl Segment {
     pub fn open(name: impl AsRef<OsStr>) -> Result<Segment> {
         // As `SegmentOptions::new().open(name)`, without building the options.
         let place = Namespace::from_env()?.into_place(name)?;
-        let manner = Manner { access: Access::ReadWrite, owner: OwnerPolicy::Me, size: 0, verb: "open" };
+        let manner = Manner {
+            access: Access::ReadWrite,
+            owner: OwnerPolicy::Me,
+            size: 0,
+            verb: "open",
+            counted: true,
+        };
         Segment::open_place(place, manner, PATIENCE, false)
     }
 

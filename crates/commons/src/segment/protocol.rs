@@ -279,6 +279,8 @@ pub(crate) struct Manner {
     /// Bytes that it must have.
     pub(crate) size: u64,
     pub(crate) verb: &'static str,
+    /// Whether a segment `UntilDeleted`, whose life no slot decides, gets one all the same, for people to see.
+    pub(crate) counted: bool,
 }
 
 /// What one attempt to open came to.
@@ -309,7 +311,10 @@ pub(crate) fn try_open(hold: Arc<Hold>, manner: Manner) -> Result<Step> {
     };
     let fail = |error| place.error(verb, error);
     // What the file is, is looked at afterwards, once.
-    if EXPECTS_HOLDERS.load(Relaxed) && matches!(present(fd.as_fd()), Ok(Present::Holder(_))) {
+    if manner.counted
+        && EXPECTS_HOLDERS.load(Relaxed)
+        && matches!(present(fd.as_fd()), Ok(Present::Holder(_)))
+    {
         return enter(hold, manner, fd, forks);
     }
     let stat = file::stat(fd.as_fd()).map_err(fail)?;
@@ -337,6 +342,9 @@ pub(crate) fn try_open(hold: Arc<Hold>, manner: Manner) -> Result<Step> {
         return enter(hold, manner, fd, forks);
     }
     EXPECTS_HOLDERS.store(false, Relaxed);
+    if !manner.counted {
+        return Ok(opened(hold, manner, fd, &stat, Slot::NONE, forks));
+    }
     let slot = Slot::next();
     if !lock::try_read(fd.as_fd(), slot.range()).map_err(fail)? {
         return Ok(Step::Again(hold));
@@ -503,7 +511,13 @@ pub(crate) fn delete(place: &Place, patience: Duration) -> Result<()> {
             Ok(fd) => fd,
             Err(Errno::ACCESS) => return delete_unopened(place),
             Err(error) => {
-                let manner = Manner { access: Access::ReadWrite, owner: OwnerPolicy::Any, size: 0, verb };
+                let manner = Manner {
+                    access: Access::ReadWrite,
+                    owner: OwnerPolicy::Any,
+                    size: 0,
+                    verb,
+                    counted: true,
+                };
                 return Err(why_not_open(place, manner, error));
             }
         };

@@ -166,7 +166,8 @@ pub(crate) fn make_way(place: &Place) -> Result<()> {
         Ok(fd) => fd,
         Err(Errno::NOENT) => return Ok(()),
         Err(code) => {
-            let manner = Manner { access: Access::ReadWrite, owner: OwnerPolicy::Any, size: 0, verb };
+            let manner =
+                Manner { access: Access::ReadWrite, owner: OwnerPolicy::Any, size: 0, verb, counted: true };
             return Err(match why_not_open(place, manner, code) {
                 Error::PermissionDenied { .. } => exists(),
                 error => error,
