@@ -240,14 +240,26 @@ fn describe(holders: &Holders) -> Vec<String> {
             "handle whose opener has ended, held by something it forked",
             "handles whose openers have ended, held by something they forked",
         ),
-        plural(
-            holders.hidden,
-            "process could not be looked into and may have it mapped",
-            "processes could not be looked into and may have it mapped",
-        ),
+        hidden(&holders.hidden_pids),
     ];
     lines.extend(unknown.into_iter().flatten());
     lines
+}
+
+/// Which processes could not be looked into, the first of them by id.
+fn hidden(pids: &[u32]) -> Option<String> {
+    const SHOWN: usize = 8;
+    let mut ids = pids.iter().take(SHOWN).map(u32::to_string).collect::<Vec<_>>().join(", ");
+    if pids.len() > SHOWN {
+        ids += ", …";
+    }
+    match pids.len() {
+        0 => None,
+        1 => Some(format!("pid {ids} could not be looked into and may have it mapped")),
+        count => {
+            Some(format!("{count} processes could not be looked into and may have it mapped: pid {ids}"))
+        }
+    }
 }
 
 fn describe_process(holder: &Holder) -> String {

@@ -24,6 +24,8 @@ pub struct Holders {
     pub inherited: usize,
     /// Processes that could not be looked into (other users'), any of which may have it mapped.
     pub hidden: usize,
+    /// The ids of these.
+    pub hidden_pids: Vec<u32>,
 }
 
 /// A process that holds a segment.
@@ -128,6 +130,7 @@ pub(crate) fn find(fd: BorrowedFd<'_>, file: Identity, own: Option<Slot>) -> Res
         }
     }
     holders.processes = processes.into_values().collect();
-    holders.hidden = mappers.hidden;
+    holders.hidden = mappers.hidden.len();
+    holders.hidden_pids = mappers.hidden;
     Ok(holders)
 }

@@ -12,8 +12,8 @@ use super::file::Identity;
 pub(crate) struct Mappers {
     /// Ids of processes that have the file mapped.
     pub(crate) pids: Vec<u32>,
-    /// How many processes could not be looked into.
-    pub(crate) hidden: usize,
+    /// Ids of processes that could not be looked into.
+    pub(crate) hidden: Vec<u32>,
 }
 
 /// Looks through all visible processes for mappings of a file.
@@ -27,7 +27,9 @@ pub(crate) fn mappers(file: Identity) -> Mappers {
             Ok(maps) => maps,
             Err(error) => {
                 // One that has just ended hides nothing.
-                found.hidden += usize::from(error.kind() == std::io::ErrorKind::PermissionDenied);
+                if error.kind() == std::io::ErrorKind::PermissionDenied {
+                    found.hidden.push(pid);
+                }
                 continue;
             }
         };
