@@ -108,3 +108,40 @@ fn nothing_but_the_interface_is_exported() {
     interface.sort_unstable();
     assert_eq!(exported, interface);
 }
+
+/// In a directory that the environment names, users share what their common group may; others get nothing.
+#[test]
+fn users_that_share_a_database() {
+    use std::fs::{Permissions, set_permissions};
+    use std::io::Read;
+    use std::os::unix::fs::{PermissionsExt, chown};
+    use std::os::unix::process::CommandExt;
+    use std::process::Child;
+    // SAFETY: asks for an id.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("SKIPPED: users_that_share_a_database: needs root");
+        return;
+    }
+    let place = Place::new();
+    let program = compile("users.c", place.files.path(), Linked::Static);
+    set_permissions(place.files.path(), Permissions::from_mode(0o755)).unwrap();
+    chown(place.database.path(), Some(0), Some(61234)).unwrap();
+    set_permissions(place.database.path(), Permissions::from_mode(0o2770)).unwrap();
+    let start = |what: &str, user: u32, group: u32| -> Child {
+        let mut command = Command::new(&program);
+        command.arg(what).env("COMMONS_GPL_NAMESPACE", place.database.path());
+        command.uid(user).gid(group).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let hear = |child: &mut Child| child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    let mut holder = start("hold", 61001, 61234);
+    hear(&mut holder);
+    assert!(start("refused", 61003, 61003).wait().unwrap().success());
+    let mut other = start("look", 61002, 61234);
+    hear(&mut other);
+    drop(holder.stdin.take());
+    assert!(holder.wait().unwrap().success());
+    drop(other.stdin.take());
+    assert!(other.wait().unwrap().success());
+    assert!(place.names().is_empty(), "{:?}", place.names());
+    place.must_be_swept_clean();
+}
