@@ -10,3 +10,4 @@ pub mod code;
 pub mod gpl;
 pub mod nspr;
 pub mod place;
+pub mod sysv;

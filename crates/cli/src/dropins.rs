@@ -9,9 +9,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use commons::Namespace;
-use commons_compat::nspr;
+use commons::{Name, Namespace};
 use commons_compat::place::System;
+use commons_compat::{gpl, nspr, sysv};
 
 use crate::failure::{Failure, Outcome};
 use crate::record::Kind;
@@ -19,6 +19,12 @@ use crate::record::Kind;
 /// What names of NSPR's shared memory and semaphores begin with.
 const NSPR_MEMORY: &str = "nspr:";
 const NSPR_SEMAPHORE: &str = "nspr-sem:";
+/// Of libgpl's shared memory, and its named objects.
+const GPL_MEMORY: &str = "gpl:";
+const GPL_OBJECT: &str = "gpl-nob:";
+/// Of System V segments and sets of semaphores, which have numbers.
+const SYSV_MEMORY: &str = "sysv-shm:";
+const SYSV_SEMAPHORES: &str = "sysv-sem:";
 
 /// A segment as its programs know it.
 pub(crate) struct Known {
@@ -60,30 +66,65 @@ pub(crate) fn kind(namespace: &Namespace) -> Option<Kind> {
 ///
 /// `file_name` is that of the segment's file. A namespace that was given to `commons run` is known by what lies in it.
 pub(crate) fn known(namespace: &Namespace, file_name: &OsStr) -> Option<Known> {
+    if system(namespace) == Some(System::Gpl) {
+        return Some(of_gpl(file_name));
+    }
     let name = file_name.to_str()?;
     let path = nspr::path_of(namespace.directory(), name);
     match (system(namespace), path) {
         (Some(System::Nspr), None) => Some(of_nspr(name, OsStr::new(name))),
         (_, Some(path)) => Some(of_nspr(name, path.as_os_str())),
-        // Under the names of their files, until their drop-ins say more.
-        (Some(System::SystemV), None) => {
-            Some(Known { kind: Kind::SysvDropIn, name: file_name.to_owned(), key: 0 })
-        }
-        (Some(System::Gpl), None) => Some(Known { kind: Kind::Gpl, name: file_name.to_owned(), key: 0 }),
-        (None, None) => None,
+        (Some(System::SystemV), None) => Some(of_sysv(namespace, name)),
+        (_, None) => None,
     }
 }
 
 fn of_nspr(segment: &str, shown: &OsStr) -> Known {
     let prefix = if nspr::is_semaphore(segment) { NSPR_SEMAPHORE } else { NSPR_MEMORY };
-    let name = OsString::from_vec([prefix.as_bytes(), shown.as_bytes()].concat());
-    Known { kind: Kind::Nspr, name, key: 0 }
+    Known { kind: Kind::Nspr, name: joined(prefix, shown), key: 0 }
+}
+
+fn of_gpl(file_name: &OsStr) -> Known {
+    let name = match Name::from_file_name(file_name) {
+        Ok(name) => match gpl::Kind::of(&name) {
+            gpl::Kind::Memory(name) => joined(GPL_MEMORY, &name),
+            gpl::Kind::Object(name) => joined(GPL_OBJECT, &name),
+            gpl::Kind::Database => file_name.to_owned(),
+        },
+        Err(_) => file_name.to_owned(),
+    };
+    Known { kind: Kind::Gpl, name, key: 0 }
+}
+
+fn of_sysv(namespace: &Namespace, name: &str) -> Known {
+    let Some((what, id)) = sysv::Kind::of(name) else {
+        return Known { kind: Kind::SysvDropIn, name: name.into(), key: 0 };
+    };
+    let prefix = match what {
+        sysv::Kind::Memory => SYSV_MEMORY,
+        sysv::Kind::Semaphores => SYSV_SEMAPHORES,
+    };
+    let key = what.key(namespace.directory(), id);
+    Known { kind: Kind::SysvDropIn, name: format!("{prefix}{id}").into(), key }
+}
+
+fn joined(prefix: &str, name: &OsStr) -> OsString {
+    OsString::from_vec([prefix.as_bytes(), name.as_bytes()].concat())
 }
 
 /// Whether a name is one by which a drop-in's program knows a segment; then in which drop-in's namespace it is.
 pub(crate) fn meant(name: &OsStr) -> Option<System> {
-    let begins = |prefix: &str| name.as_bytes().starts_with(prefix.as_bytes());
-    (begins(NSPR_MEMORY) || begins(NSPR_SEMAPHORE)).then_some(System::Nspr)
+    let systems = [
+        (NSPR_MEMORY, System::Nspr),
+        (NSPR_SEMAPHORE, System::Nspr),
+        (GPL_MEMORY, System::Gpl),
+        (GPL_OBJECT, System::Gpl),
+        (SYSV_MEMORY, System::SystemV),
+        (SYSV_SEMAPHORES, System::SystemV),
+    ];
+    let begins =
+        |(prefix, system): (&str, System)| name.as_bytes().starts_with(prefix.as_bytes()).then_some(system);
+    systems.into_iter().find_map(begins)
 }
 
 /// The name, in this namespace, of the segment that a drop-in's program knows by `name`. Of several, whose files were
@@ -115,7 +156,7 @@ fn absolute(name: &OsStr) -> OsString {
     for prefix in [NSPR_MEMORY, NSPR_SEMAPHORE] {
         if let Some(path) = name.as_bytes().strip_prefix(prefix.as_bytes()) {
             if let Ok(path) = std::path::absolute(Path::new(OsStr::from_bytes(path))) {
-                return OsString::from_vec([prefix.as_bytes(), path.as_os_str().as_bytes()].concat());
+                return joined(prefix, path.as_os_str());
             }
         }
     }
