@@ -69,6 +69,7 @@ pub(crate) fn try_all(
     Ok(sum)
 }
 
+/// One scenario in all ways.
 fn try_one(world: &World, code: &Code, scenario: &Scenario, extent: Extent) -> Tally {
     let loud = scenario.floor != Floor::Peer;
     let mut bench = Bench::new(world, scenario, code, extent, loud);

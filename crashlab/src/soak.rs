@@ -392,10 +392,9 @@ impl<'w> Worker<'w> {
         if self.random.once_in(2) {
             self.step(12);
             if let Ok(segment) = options(self.world).open_or_create(KEPT[0]) {
-                if let Err(error) = snapshot::save(&segment, &file)
-                    && !no_space(&error)
-                {
-                    self.error("save", &error);
+                match snapshot::save(&segment, &file) {
+                    Err(error) if !no_space(&error) => self.error("save", &error),
+                    _ => {}
                 }
             }
             return;

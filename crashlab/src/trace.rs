@@ -206,37 +206,23 @@ impl Trace {
             // What sleeps is stepped over.
             let slept = self.slept.iter().map(|at| *at as usize).find(|slept| *slept >= at && *slept < to);
             let goal = slept.unwrap_or(to);
-            match self.landmark(code, at, goal) {
-                Some(landmark) => {
-                    let pc = self.pcs[landmark];
-                    match tracee.run_to(pc, &mut |_| asleep()) {
-                        Ok(Stop::Trap) if tracee.pc() == pc => at = landmark,
-                        Ok(Stop::Trap) => return Err(Astray::Diverged),
-                        Ok(stop) => return Err(Astray::Stopped(stop)),
-                        Err(()) => return Err(Astray::Asleep),
-                    }
-                }
-                None if goal - at > WORTH_COUNTING
-                    && let Some((landmark, times)) = self.counted(code, at, goal) =>
-                {
-                    for _ in 0..times {
-                        // Off the one it stands on.
-                        self.walk(tracee, code, &mut at.clone(), at + 1, steps, asleep)?;
-                        let pc = self.pcs[landmark];
-                        match tracee.run_to(pc, &mut |_| asleep()) {
-                            Ok(Stop::Trap) if tracee.pc() == pc => {}
-                            Ok(Stop::Trap) => return Err(Astray::Diverged),
-                            Ok(stop) => return Err(Astray::Stopped(stop)),
-                            Err(()) => return Err(Astray::Asleep),
-                        }
-                    }
-                    at = landmark;
-                }
-                None => {
-                    let until = if slept == Some(goal) { goal + 1 } else { goal };
-                    self.walk(tracee, code, &mut at, until, steps, asleep)?;
-                }
+            if let Some(landmark) = self.landmark(code, at, goal) {
+                self.run_to(tracee, landmark, asleep)?;
+                at = landmark;
+                continue;
             }
+            let counted = if goal - at > WORTH_COUNTING { self.counted(code, at, goal) } else { None };
+            if let Some((landmark, times)) = counted {
+                for _ in 0..times {
+                    // Off the one it stands on.
+                    self.walk(tracee, code, &mut at.clone(), at + 1, steps, asleep)?;
+                    self.run_to(tracee, landmark, asleep)?;
+                }
+                at = landmark;
+                continue;
+            }
+            let until = if slept == Some(goal) { goal + 1 } else { goal };
+            self.walk(tracee, code, &mut at, until, steps, asleep)?;
         }
         if tracee.pc() == self.pcs[to] { Ok(()) } else { Err(Astray::Diverged) }
     }
@@ -264,6 +250,22 @@ impl Trace {
             }
         }
         Ok(tracee.pc() == marker::end())
+    }
+
+    /// Runs to the code of an instruction of the path.
+    fn run_to(
+        &self,
+        tracee: &mut Tracee,
+        landmark: usize,
+        asleep: &mut dyn FnMut() -> Asleep,
+    ) -> Result<(), Astray> {
+        let pc = self.pcs[landmark];
+        match tracee.run_to(pc, &mut |_| asleep()) {
+            Ok(Stop::Trap) if tracee.pc() == pc => Ok(()),
+            Ok(Stop::Trap) => Err(Astray::Diverged),
+            Ok(stop) => Err(Astray::Stopped(stop)),
+            Err(()) => Err(Astray::Asleep),
+        }
     }
 
     fn walk(

@@ -52,7 +52,6 @@ enum Register {
     Stack = offset_of!(user_regs_struct, rsp),
     Number = offset_of!(user_regs_struct, orig_rax),
     Result = offset_of!(user_regs_struct, rax),
-    First = offset_of!(user_regs_struct, rdi),
 }
 
 impl Tracee {
@@ -167,19 +166,11 @@ impl Tracee {
 
     /// Lets the system call that begins be none; afterwards [`refuse`](Tracee::refuse).
     pub(crate) fn skip_call(&self) {
-        if self.call_number() == libc::SYS_brk {
-            // Where it fails it returns the break that there is, as it does if asked for nothing.
-            self.set_register(Register::First, 0);
-            return;
-        }
         self.set_register(Register::Number, u64::MAX);
     }
 
     /// Lets the system call that is over have failed with this error.
     pub(crate) fn refuse(&self, error: i32) {
-        if self.call_number() == libc::SYS_brk {
-            return;
-        }
         self.set_register(Register::Result, i64::from(-error) as u64);
     }
 

@@ -21,7 +21,7 @@ pub(crate) fn file_size(wanted: u64) -> Option<u64> {
     if wanted <= SMALL && wanted <= known && now < UNTIL.load(Relaxed) && forks == FORKS.load(Relaxed) {
         return (known != u64::MAX).then_some(known);
     }
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    let limit = current(libc::RLIMIT_FSIZE as i32);
     LIMIT.store(limit.unwrap_or(u64::MAX), Relaxed);
     FORKS.store(forks, Relaxed);
     UNTIL.store(now + CREDIT_LASTS, Relaxed);
@@ -33,7 +33,16 @@ const SMALL: u64 = 1 << 20;
 
 /// The most memory this process may lock, in bytes; `None` without a limit.
 pub(crate) fn locked_memory() -> Option<u64> {
-    rustix::process::getrlimit(rustix::process::Resource::Memlock).current
+    current(libc::RLIMIT_MEMLOCK as i32)
+}
+
+/// A limit as it is now; `None` without one, and where asking is refused (by a filter of system calls). Not by `rustix`,
+/// which takes it for granted that the call succeeds.
+fn current(resource: i32) -> Option<u64> {
+    let mut limit = libc::rlimit64 { rlim_cur: libc::RLIM64_INFINITY, rlim_max: libc::RLIM64_INFINITY };
+    // SAFETY: asks about this process, and writes to `limit` only.
+    let asked = unsafe { libc::prlimit64(0, resource as _, std::ptr::null(), &raw mut limit) } == 0;
+    (asked && limit.rlim_cur != libc::RLIM64_INFINITY).then_some(limit.rlim_cur)
 }
 
 /// How many mappings a process may have.
