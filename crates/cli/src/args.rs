@@ -91,8 +91,8 @@ pub(crate) enum Command {
     Unlock(Unlock),
     /// Keep a segment while a program runs, and end with its exit code
     ///
-    /// With --size, makes the segment if it is not there; then it goes with its last holder. If this command is killed,
-    /// the program goes on without it: a program that uses the segment without Commons is not counted as a holder.
+    /// With --size, makes the segment if it is not there; then it goes with its last holder. The program inherits
+    /// a descriptor of it, and goes on holding it if this command is killed.
     Hold(Hold),
     /// Say what on this machine will hurt shared memory, and the command that mends it
     ///

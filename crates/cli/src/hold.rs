@@ -1,4 +1,5 @@
-//! `hold`: keeps a segment while a program runs.
+//! `hold`: keeps a segment while a program runs. The program inherits a descriptor of it, so that it is held also if this
+//! process is killed.
 
 use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt;
@@ -19,13 +20,18 @@ pub(crate) fn hold(namespace: &Namespace, owner: OwnerPolicy, hold: &Hold) -> Ou
     forward::begin().map_err(|error| Failure::system("watch for signals", &error))?;
     let segment = open(namespace, owner, hold)?;
     let name = program.to_string_lossy();
-    let mut child =
-        process::Command::new(program).args(arguments).spawn().map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Failure::new(format!(
-                "cannot run \"{name}\": there is no such program; check the name and PATH"
-            )),
-            _ => Failure::system(format_args!("run \"{name}\""), &error),
-        })?;
+    let mut command = process::Command::new(program);
+    command.args(arguments);
+    // It goes on holding the segment should this process be killed.
+    segment.inherit(&mut command)?;
+    let mut child = command.spawn().map_err(|error| match error.kind() {
+        ErrorKind::NotFound => {
+            Failure::new(format!("cannot run \"{name}\": there is no such program; check the name and PATH"))
+        }
+        _ => Failure::system(format_args!("run \"{name}\""), &error),
+    })?;
+    // It has a copy of the descriptor, which would hold the segment as well.
+    drop(command);
     let pid = Pid::from_child(&child);
     forward::program_runs(pid.as_raw_nonzero().get());
     let ended = loop {
