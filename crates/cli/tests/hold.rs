@@ -85,8 +85,10 @@ fn killing_the_holder_leaves_an_orphan_that_a_sweep_removes() {
 #[test]
 fn if_hold_is_killed_its_program_holds_the_segment() {
     let place = Place::new();
-    let mut hold =
-        hold(&place, "echo $$ > on; mv on started; while [ -e started ] && [ ! -e end ]; do sleep 0.01; done; echo > ended");
+    let mut hold = hold(
+        &place,
+        "echo $$ > on; mv on started; while [ -e started ] && [ ! -e end ]; do sleep 0.01; done; echo > ended",
+    );
     wait_for(&place, "started");
     hold.kill().unwrap();
     hold.wait().unwrap();
