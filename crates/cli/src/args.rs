@@ -96,8 +96,8 @@ pub(crate) enum Command {
     Unlock(Unlock),
     /// Keep a segment while a program runs, and end with its exit code
     ///
-    /// With --size, makes the segment if it is not there; then it goes with its last holder. If this command is killed,
-    /// the program goes on without it: a program that uses the segment without Commons is not counted as a holder.
+    /// With --size, makes the segment if it is not there; then it goes with its last holder. The program inherits
+    /// a descriptor of it, and goes on holding it if this command is killed.
     Hold(Hold),
     /// Start a program for System V's or NSPR's shared memory on Commons, and end with its exit code
     ///

@@ -1,4 +1,5 @@
-//! `hold`: keeps a segment while a program runs.
+//! `hold`: keeps a segment while a program runs. The program inherits a descriptor of it, so that it is held also if this
+//! process is killed.
 
 use std::ffi::OsStr;
 use std::io::ErrorKind;
@@ -21,6 +22,8 @@ pub(crate) fn hold(namespace: &Namespace, owner: OwnerPolicy, hold: &Hold) -> Ou
     let segment = open(namespace, owner, hold)?;
     let mut command = process::Command::new(program);
     command.args(arguments);
+    // It goes on holding the segment should this process be killed.
+    segment.inherit(&mut command)?;
     let code = run(command, program);
     drop(segment);
     code
@@ -36,6 +39,8 @@ pub(crate) fn run(mut command: process::Command, program: &OsStr) -> Outcome<Exi
         }
         _ => Failure::system(format_args!("run \"{name}\""), &error),
     })?;
+    // It has a copy of the descriptor, which would hold the segment as well.
+    drop(command);
     let pid = Pid::from_child(&child);
     forward::program_runs(pid.as_raw_nonzero().get());
     let ended = loop {

@@ -81,3 +81,25 @@ fn killing_the_holder_leaves_an_orphan_that_a_sweep_removes() {
     assert!(place.get(&["sweep"]).contains("1 orphan deleted"));
     assert_eq!(place.names(), ["ready"]);
 }
+
+#[test]
+fn if_hold_is_killed_its_program_holds_the_segment() {
+    let place = Place::new();
+    let mut hold = hold(
+        &place,
+        "echo $$ > on; mv on started; while [ -e started ] && [ ! -e end ]; do sleep 0.01; done; echo > ended",
+    );
+    wait_for(&place, "started");
+    hold.kill().unwrap();
+    hold.wait().unwrap();
+    place.get(&["sweep"]);
+    assert!(place.names().contains(&"x".to_owned()), "{:?}", place.names());
+    std::fs::write(place.path("end"), "").unwrap();
+    wait_for(&place, "ended");
+    // It is on its way out.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while place.path("x").exists() {
+        assert!(Instant::now() < deadline, "nobody holds it, and it stays");
+        place.get(&["sweep"]);
+    }
+}
