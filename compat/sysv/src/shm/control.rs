@@ -126,7 +126,7 @@ pub(crate) fn control(id: c_int, command: c_int, buffer: *mut c_void) -> Result<
 /// The table as it is under its name now, without removed segments that nobody holds.
 fn every() -> Result<&'static Table, c_int> {
     let table = Table::current(Kind::Memory)?;
-    super::finish_all(table, &Quiet::new());
+    super::finish_all(table, table.entries());
     Ok(table)
 }
 
