@@ -176,6 +176,7 @@ impl<'t> Locked<'t> {
         entry.dtime.store(0, Relaxed);
         entry.flags.store(new.flags, Relaxed);
         entry.more.store(0, Relaxed);
+        entry.still_more.store(0, Relaxed);
         if !publish(id)? {
             // Left by a table that is gone.
             kernel::unlink(table.file(id).as_c_str())?;

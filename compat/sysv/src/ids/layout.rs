@@ -124,7 +124,8 @@ pub(crate) struct Entry {
     pub(crate) flags: AtomicU32,
     /// The same.
     pub(crate) more: AtomicU32,
-    unused: AtomicU64,
+    /// The same.
+    pub(crate) still_more: AtomicU64,
 }
 
 impl Entry {

@@ -34,6 +34,7 @@ mod maps;
 mod memory_lock;
 pub(crate) mod records;
 mod slots;
+mod times;
 
 pub(crate) use attach::attach;
 pub(crate) use control::{control, table_text};
