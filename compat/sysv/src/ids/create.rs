@@ -169,13 +169,14 @@ impl<'t> Locked<'t> {
         entry.set_permissions(Permissions { uid: new.uid, gid: new.gid, mode: new.mode, ctime: now });
         entry.cuid.store(new.uid, Relaxed);
         entry.cgid.store(new.gid, Relaxed);
-        entry.cpid.store(kernel::pid(), Relaxed);
+        entry.cpid.store(kernel::own_pid(), Relaxed);
         entry.lpid.store(0, Relaxed);
         entry.size.store(new.size, Relaxed);
         entry.atime.store(0, Relaxed);
         entry.dtime.store(0, Relaxed);
         entry.flags.store(new.flags, Relaxed);
         entry.more.store(0, Relaxed);
+        entry.still_more.store(0, Relaxed);
         if !publish(id)? {
             // Left by a table that is gone.
             kernel::unlink(table.file(id).as_c_str())?;

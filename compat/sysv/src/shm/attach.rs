@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use libc::c_int;
 
 use super::records::{self, Attached, EXECUTABLE, READ_ONLY};
-use super::{PAGE, file, get};
+use super::{PAGE, file, get, times};
 use crate::ids::access;
 use crate::kernel;
 use crate::quiet::Quiet;
@@ -58,9 +58,7 @@ pub(crate) fn attach(id: c_int, address: usize, flags: c_int) -> Result<usize, c
         Err(code) => return Err(code),
     };
     records::add(&attached);
-    entry.atime.store(kernel::now(), Relaxed);
-    entry.lpid.store(kernel::own_pid(), Relaxed);
-    entry.more.fetch_add(1, Relaxed);
+    times::attached(entry, kernel::own_pid(), kernel::own_pid());
     drop(quiet);
     Ok(attached.address)
 }

@@ -7,7 +7,7 @@ use libc::{c_int, c_void};
 
 use super::file::{self, Fate};
 use super::get::{LARGEST, look_up};
-use super::{DEST, LOCKED, PAGE, memory_lock, slots};
+use super::{DEST, LOCKED, PAGE, memory_lock, slots, times};
 use crate::ids::{Entry, INDEX_BITS, Kind, Permissions, State, Table, Word, access};
 use crate::kernel;
 use crate::quiet::Quiet;
@@ -126,7 +126,7 @@ pub(crate) fn control(id: c_int, command: c_int, buffer: *mut c_void) -> Result<
 /// The table as it is under its name now, without removed segments that nobody holds.
 fn every() -> Result<&'static Table, c_int> {
     let table = Table::current(Kind::Memory)?;
-    super::finish_all(table, &Quiet::new());
+    super::finish_all(table, table.entries());
     Ok(table)
 }
 
@@ -208,23 +208,17 @@ fn attachments(table: &Table, word: Word, entry: &Entry, id: c_int) -> Result<(u
         Err(_) => return Ok((entry.more.load(Relaxed).into(), entry.flags.load(Relaxed) & LOCKED != 0)),
     };
     let holders = file::holders(&file)?;
-    let known = entry.more.load(Relaxed);
-    if u64::from(known) > holders
-        && entry.more.compare_exchange(known, holders as u32, Relaxed, Relaxed).is_ok()
-    {
-        // Some ended without detaching. When, nobody has seen.
-        entry.dtime.store(kernel::now(), Relaxed);
-    }
+    times::seen(entry, &holders);
     let mut locked = entry.flags.load(Relaxed) & LOCKED != 0;
     if locked && kernel::conflict(&file, slots::LOCKER)?.is_none() {
         locked = false;
         entry.flags.fetch_and(!LOCKED, Relaxed);
     }
     drop(file);
-    if holders == 0 && file::finish(table, entry, word, None) == Fate::Gone {
+    if holders.is_empty() && file::finish(table, entry, word, None) == Fate::Gone {
         return Err(libc::EINVAL);
     }
-    Ok((holders, locked))
+    Ok((holders.len() as u64, locked))
 }
 
 fn set(table: &Table, word: Word, entry: &Entry, new: &IpcPerm) -> Result<(), c_int> {

@@ -1,12 +1,10 @@
 //! `shmdt`.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use libc::c_int;
 
 use super::maps::{self, Piece};
 use super::records::{self, Attached};
-use super::{PAGE, file};
+use super::{PAGE, file, times};
 use crate::ids::{Kind, Table};
 use crate::kernel;
 use crate::quiet::Quiet;
@@ -34,9 +32,7 @@ pub(crate) fn detach(address: usize) -> Result<(), c_int> {
 /// What follows when an attachment of this process's has gone.
 fn left(gone: &Attached) {
     let Some((word, _, entry)) = gone.table.get(gone.id) else { return };
-    entry.dtime.store(kernel::now(), Relaxed);
-    entry.lpid.store(kernel::own_pid(), Relaxed);
-    let _ = entry.more.fetch_update(Relaxed, Relaxed, |count| count.checked_sub(1));
+    times::detached(entry);
     file::finish(gone.table, entry, word, Some(gone.slot));
 }
 
@@ -105,9 +101,7 @@ pub(crate) fn at_exit() {
             continue;
         }
         if let Some((_, _, entry)) = Table::get(attached.table, attached.id) {
-            entry.dtime.store(kernel::now(), Relaxed);
-            entry.lpid.store(kernel::own_pid(), Relaxed);
-            let _ = entry.more.fetch_update(Relaxed, Relaxed, |count| count.checked_sub(1));
+            times::detached(entry);
         }
     }
 }

@@ -86,18 +86,18 @@ pub(super) fn open_to_look(path: &CStr) -> Result<Descriptor, c_int> {
     file
 }
 
-/// How many hold a segment.
-pub(super) fn holders(file: &Descriptor) -> Result<u64, c_int> {
-    let mut count = 0;
+/// The offsets of the bytes of all that hold a segment.
+pub(super) fn holders(file: &Descriptor) -> Result<Vec<u64>, c_int> {
+    let mut found = Vec::new();
     // The kernel names some lock in a range: look on both sides of it.
     let mut ranges = vec![slots::ALL];
     while let Some(range) = ranges.pop() {
         let Some(lock) = kernel::conflict(file, range)? else { continue };
         if lock.len != 1 {
             // Somebody has the whole range: nobody holds it.
-            return Ok(0);
+            return Ok(Vec::new());
         }
-        count += 1;
+        found.push(lock.start);
         if lock.start > range.start {
             ranges.push(Range { start: range.start, len: lock.start - range.start });
         }
@@ -106,7 +106,7 @@ pub(super) fn holders(file: &Descriptor) -> Result<u64, c_int> {
             ranges.push(Range { start: behind, len: end - behind });
         }
     }
-    Ok(count)
+    Ok(found)
 }
 
 /// A description of a segment's file that holds it, with the offset of its byte.

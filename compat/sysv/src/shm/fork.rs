@@ -5,10 +5,8 @@
 //! segment cannot be opened (the program has changed its root directory, or its user), the inherited mapping stays: it
 //! works, and is counted together with the parent's.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use super::records::{self, Attached};
-use super::{file, maps, memory_lock, slots};
+use super::{file, maps, memory_lock, slots, times};
 use crate::kernel::{self, Descriptor};
 
 /// In a forked child, before anything else of the program's runs there.
@@ -39,9 +37,7 @@ fn hold(attached: &Attached) -> Option<Descriptor> {
     let access = if attached.is_read_only() { libc::O_RDONLY } else { libc::O_RDWR };
     let (file, slot) = file::hold(attached.table, entry, attached.id, access).ok()?;
     records::set_slot(attached.address, slot);
-    entry.atime.store(kernel::now(), Relaxed);
-    entry.lpid.store(kernel::parent(), Relaxed);
-    entry.more.fetch_add(1, Relaxed);
+    times::attached(entry, kernel::own_pid(), kernel::parent());
     Some(file)
 }
 

@@ -34,6 +34,7 @@ mod maps;
 mod memory_lock;
 pub(crate) mod records;
 mod slots;
+mod times;
 
 pub(crate) use attach::attach;
 pub(crate) use control::{control, table_text};
@@ -63,17 +64,20 @@ pub(crate) fn foreign(_id: c_int) -> bool {
 #[inline]
 pub(crate) fn look_for_removed(table: &Table) {
     if table.is_time_to_look() {
-        finish_all(table, &Quiet::new());
+        finish_all(table, table.known_entries());
     }
 }
 
-/// The same, at once.
+/// The same, at once, for the first so many entries. Not to be called while quiet.
 #[cold]
-pub(crate) fn finish_all(table: &Table, _: &Quiet) {
+pub(crate) fn finish_all(table: &Table, entries: u32) {
     let began = crate::kernel::monotonic();
+    let removed = |index: &u32| matches!(table.at(*index), Some((word, _)) if word.is_removed());
     let mut left = false;
-    for index in 0..table.entries() {
-        if let Some((word, entry)) = table.at(index) {
+    // Mostly there are none any more.
+    if let Some(first) = (0..entries).find(removed) {
+        let _quiet = Quiet::new();
+        for (word, entry) in (first..entries).filter_map(|index| table.at(index)) {
             left |= file::finish(table, entry, word, None) == file::Fate::Held;
         }
     }

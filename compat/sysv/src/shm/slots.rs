@@ -41,6 +41,11 @@ fn process() -> u64 {
     process
 }
 
+/// The process in the offset of a slot.
+pub(super) fn pid(slot: u64) -> u32 {
+    (slot.wrapping_sub(ALL.start) >> COUNTER) as u32 & ((1 << PARTS) - 1)
+}
+
 /// A byte for one more attachment of this process: no other one of its has it.
 pub(super) fn next() -> Range {
     if NEXT.load(Relaxed) == 0 {
