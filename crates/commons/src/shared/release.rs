@@ -104,7 +104,7 @@ fn released(
         return Err(Error::ReadOnly(attachment.attempt(VERB)));
     }
     let report = || {
-        let mut bytes = vec![0; len.min(LockReport::LEN)];
+        let mut bytes = vec![0; len.min(LockReport::len_of(&lock.kind))];
         attachment.read_at(offset, &mut bytes)?;
         Ok::<_, Error>(LockReport::from_bytes(&lock.kind, &bytes))
     };

@@ -127,6 +127,16 @@ impl LockReport {
         }
     }
 
+    /// So many bytes say it of a lock of this kind: none of the data behind it, which whoever has it may be writing.
+    pub(crate) fn len_of(kind: &str) -> usize {
+        match kind {
+            "Condvar" | "Event" | "AutoEvent" => size_of::<u32>(),
+            "SeqLock" => offset_of!(SeqLock<u64>, index) + size_of::<u32>(),
+            "Semaphore" => size_of::<Semaphore>(),
+            _ => places(kind).and_then(Iterator::last).map_or(0, |last| last + size_of::<Word>()),
+        }
+    }
+
     /// Of a lock that no thread has for itself.
     fn free(waiters: bool, details: LockDetails) -> LockReport {
         LockReport { state: LockState::Free, readers: Vec::new(), waiters, details }
@@ -423,6 +433,9 @@ mod tests {
         {
             assert!(LockReport::from_bytes(kind, &[0xff; LockReport::LEN]).is_some(), "{kind}");
             assert!(LockReport::from_bytes(kind, &[0; LockReport::LEN]).unwrap().is_free(), "{kind}");
+            let least = LockReport::len_of(kind);
+            assert!(LockReport::from_bytes(kind, &vec![0; least]).is_some(), "{kind}");
+            assert!(LockReport::from_bytes(kind, &vec![0; least - 1]).is_none(), "{kind}");
         }
     }
 
