@@ -5,3 +5,4 @@
 mod ids;
 mod kernel;
 mod quiet;
+mod sem;

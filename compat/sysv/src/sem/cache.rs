@@ -1,0 +1,332 @@
+//! The sets that this process has mapped, found by their ids.
+//!
+//! A set is mapped when it is first used, and stays so until it is found to be removed. Finding it costs two loads and a
+//! count: a table has, for each index, what was mapped for it last.
+//!
+//! # Why nobody uses what is unmapped
+//!
+//! What stands in the table is never freed, only used for another set later. Whoever uses it first counts itself, then reads the id
+//! again; whoever gives it up first changes the id, then looks whether anybody is counted. Both in one order that all
+//! agree on: so either the one sees the id changed, and leaves, or the other sees the count, and leaves the unmapping to who
+//! counts itself out last. In a forked child the threads that were counted are not there; what they used stays mapped.
+
+use std::cell::UnsafeCell;
+use std::ptr::{self, null_mut};
+use std::sync::atomic::{
+    AtomicI32, AtomicPtr, AtomicU32,
+    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+};
+
+use commons::Attachment;
+
+use super::catalog;
+use super::life;
+use super::set::{Layout, Set};
+
+const INDEXES: usize = 32_768;
+/// Not mapped; to be had by who changes it.
+const FREE: i32 = -1;
+/// Being mapped.
+const CLAIMED: i32 = -2;
+/// Given up, and perhaps still used.
+const GIVEN_UP: i32 = -3;
+
+const MAY_READ: u32 = 1;
+const MAY_ALTER: u32 = 2;
+
+/// A place for a mapped set.
+struct Cached {
+    id: AtomicI32,
+    users: AtomicU32,
+    base: AtomicPtr<u8>,
+    layout: UnsafeCell<Layout>,
+    attachment: AtomicPtr<Attachment>,
+    read_only: AtomicU32,
+    /// What this process may do, and as of which change of the permissions.
+    access: AtomicU32,
+    permissions: AtomicU32,
+    /// Where this process's undo values were found last.
+    slot: AtomicU32,
+    next: *const Cached,
+}
+
+// SAFETY: the layout changes only while the place is claimed, and is read only by who is counted and has found the id; the
+// rest is atomic, or never changes.
+unsafe impl Sync for Cached {}
+
+static TABLE: [AtomicPtr<Cached>; INDEXES] = [const { AtomicPtr::new(null_mut()) }; INDEXES];
+static ALL: AtomicPtr<Cached> = AtomicPtr::new(null_mut());
+
+/// A mapped set, while it is used.
+pub(super) struct Using(&'static Cached);
+
+impl Drop for Using {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0.users.fetch_sub(1, SeqCst) == 1 && self.0.id.load(SeqCst) == GIVEN_UP {
+            self.0.unmap();
+        }
+    }
+}
+
+impl Cached {
+    /// Counts the caller, if it is that set's.
+    #[inline]
+    fn enter(&'static self, id: i32) -> Option<Using> {
+        self.users.fetch_add(1, SeqCst);
+        let using = Using(self);
+        (self.id.load(SeqCst) == id).then_some(using)
+    }
+
+    #[cold]
+    fn unmap(&self) {
+        let attachment = self.attachment.swap(null_mut(), AcqRel);
+        if !attachment.is_null() {
+            // SAFETY: made by `map`; nobody is counted, and nobody will be, since the id is given up.
+            drop(unsafe { Box::from_raw(attachment) });
+            self.id.store(FREE, SeqCst);
+        }
+    }
+}
+
+fn index(id: i32) -> usize {
+    id as usize % INDEXES
+}
+
+/// The set with this id, mapped if it is not yet.
+///
+/// # Errors
+///
+/// `EINVAL` if there is none; what opening and mapping it fails with.
+#[inline]
+pub(super) fn using(id: i32) -> Result<Using, i32> {
+    // SAFETY: what stands in the table is never freed.
+    if let Some(cached) = unsafe { TABLE[index(id)].load(Acquire).as_ref() } {
+        if let Some(using) = cached.enter(id) {
+            return Ok(using);
+        }
+    }
+    map(id)
+}
+
+fn all() -> impl Iterator<Item = &'static Cached> {
+    let mut next: *const Cached = ALL.load(Acquire);
+    std::iter::from_fn(move || {
+        // SAFETY: places are never freed.
+        let cached = unsafe { next.as_ref() }?;
+        next = cached.next;
+        Some(cached)
+    })
+}
+
+#[cold]
+fn map(id: i32) -> Result<Using, i32> {
+    if id < 0 {
+        return Err(libc::EINVAL);
+    }
+    let known = catalog::find(id).ok_or(libc::EINVAL)?;
+    let (attachment, layout, read_only) = catalog::attach(&known)?;
+    let place = &TABLE[index(id)];
+    // SAFETY: as above.
+    let before = unsafe { place.load(Acquire).as_ref() };
+    if let Some(before) = before {
+        if let Some(using) = before.enter(id) {
+            // Another thread was faster.
+            return Ok(using);
+        }
+    }
+    let cached = claim();
+    // SAFETY: claimed by this thread; nobody reads it before the id is there.
+    unsafe { *cached.layout.get() = layout };
+    cached.base.store(attachment.as_ptr(), Relaxed);
+    cached.read_only.store(read_only.into(), Relaxed);
+    cached.slot.store(u32::MAX, Relaxed);
+    cached.access.store(0, Relaxed);
+    let version = if read_only { 0 } else { cached_set(cached).header().permissions.load(Acquire) };
+    cached.permissions.store(version.wrapping_sub(1), Relaxed);
+    cached.attachment.store(Box::into_raw(Box::new(attachment)), Release);
+    cached.users.fetch_add(1, SeqCst);
+    let using = Using(cached);
+    cached.id.store(id, SeqCst);
+    let old = place.swap(ptr::from_ref(cached).cast_mut(), AcqRel);
+    // SAFETY: as above.
+    if let Some(old) = unsafe { old.as_ref() } {
+        let was = old.id.load(SeqCst);
+        if was >= 0 && index(was) == index(id) {
+            give_up(old, was);
+        }
+    }
+    Ok(using)
+}
+
+/// A place that nobody has.
+fn claim() -> &'static Cached {
+    for cached in all() {
+        if cached.id.load(Relaxed) == FREE
+            && cached.id.compare_exchange(FREE, CLAIMED, AcqRel, Relaxed).is_ok()
+        {
+            return cached;
+        }
+    }
+    let new = Box::into_raw(Box::new(Cached {
+        id: AtomicI32::new(CLAIMED),
+        users: AtomicU32::new(0),
+        base: AtomicPtr::new(null_mut()),
+        layout: UnsafeCell::new(Layout::of(1)),
+        attachment: AtomicPtr::new(null_mut()),
+        read_only: AtomicU32::new(0),
+        access: AtomicU32::new(0),
+        permissions: AtomicU32::new(0),
+        slot: AtomicU32::new(u32::MAX),
+        next: ptr::null(),
+    }));
+    let mut first = ALL.load(Relaxed);
+    loop {
+        // SAFETY: nobody knows it yet.
+        unsafe { (*new).next = first };
+        match ALL.compare_exchange_weak(first, new, Release, Relaxed) {
+            // SAFETY: never freed.
+            Ok(_) => return unsafe { &*new },
+            Err(now) => first = now,
+        }
+    }
+}
+
+/// Gives a place up; it is unmapped by who leaves it last.
+fn give_up(cached: &'static Cached, id: i32) {
+    // Counted, so that somebody leaves last.
+    cached.users.fetch_add(1, SeqCst);
+    let using = Using(cached);
+    let _ = cached.id.compare_exchange(id, GIVEN_UP, SeqCst, Relaxed);
+    drop(using);
+}
+
+fn cached_set(cached: &'static Cached) -> Set {
+    // SAFETY: the layout is the mapping's, and stays while the place is claimed or somebody is counted.
+    unsafe { Set::at(cached.base.load(Relaxed), &*cached.layout.get()) }
+}
+
+impl Using {
+    /// The set. Not to be used longer than this value.
+    #[inline]
+    pub(super) fn set(&self) -> Set {
+        cached_set(self.0)
+    }
+
+    pub(super) fn id(&self) -> i32 {
+        self.0.id.load(Relaxed)
+    }
+
+    /// Whether its lock cannot be taken, since this process may only read it.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.0.read_only.load(Relaxed) != 0
+    }
+
+    /// Whether this process may alter the set, or read it.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES`.
+    #[inline]
+    pub(super) fn check(&self, alter: bool) -> Result<(), i32> {
+        let wanted = if alter { MAY_ALTER } else { MAY_READ };
+        let version = self.set().header().permissions.load(Relaxed);
+        if version == self.0.permissions.load(Relaxed) && self.0.access.load(Relaxed) & wanted != 0 {
+            return Ok(());
+        }
+        self.check_anew(version, wanted)
+    }
+
+    #[cold]
+    fn check_anew(&self, version: u32, wanted: u32) -> Result<(), i32> {
+        let known = catalog::find(self.id()).ok_or_else(|| self.gone(libc::EINVAL))?;
+        let mut access = 0;
+        if known.allows(0o444) {
+            access |= MAY_READ;
+        }
+        if known.allows(0o222) {
+            access |= MAY_ALTER;
+        }
+        self.0.access.store(access, Relaxed);
+        self.0.permissions.store(version, Relaxed);
+        if access & wanted != 0 { Ok(()) } else { Err(libc::EACCES) }
+    }
+
+    /// Gives the set up, which is removed; gives the error back.
+    #[cold]
+    pub(super) fn gone(&self, error: i32) -> i32 {
+        let id = self.id();
+        if id >= 0 {
+            let _ = TABLE[index(id)].compare_exchange(
+                ptr::from_ref(self.0).cast_mut(),
+                null_mut(),
+                AcqRel,
+                Relaxed,
+            );
+            give_up(self.0, id);
+        }
+        error
+    }
+
+    #[inline]
+    pub(super) fn hint(&self) -> u32 {
+        self.0.slot.load(Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn set_hint(&self, slot: u32) {
+        if self.hint() != slot {
+            self.0.slot.store(slot, Relaxed);
+        }
+    }
+
+    /// Has memory for more slots: how many there are then.
+    pub(super) fn more_slots(&self, missing: std::ops::Range<u32>) -> Option<u32> {
+        let layout = self.set().layout;
+        let piece = (4096 / layout.stride()).max(1) as u32;
+        let end = missing.end.min(missing.start + piece);
+        catalog::reserve(self.id(), layout.slots(missing.start..end)).ok().map(|()| end)
+    }
+
+    /// The same for waiters.
+    pub(super) fn more_waiters(&self, missing: std::ops::Range<u32>) -> Option<u32> {
+        let layout = self.set().layout;
+        let end = missing.end.min(missing.start + 32);
+        catalog::reserve(self.id(), layout.waiters(missing.start..end)).ok().map(|()| end)
+    }
+}
+
+/// Each mapped set, one after the other.
+fn each(mut look: impl FnMut(&Using) -> bool) -> bool {
+    all().any(|cached| match cached.id.load(Acquire) {
+        id if id >= 0 => cached.enter(id).is_some_and(|using| look(&using)),
+        _ => false,
+    })
+}
+
+/// Whether this process owes anything to a set that it has mapped.
+pub(super) fn owes_anything() -> bool {
+    let mine = life::known_owner();
+    mine != 0
+        && each(|using| {
+            let slot = using.set().slot(using.hint());
+            slot.is_some_and(|slot| slot.owner.load(Relaxed) == mine && slot.owing.load(Relaxed) != 0)
+        })
+}
+
+/// Applies what this process owes, as it ends.
+pub(super) fn pay_all() {
+    let mine = life::known_owner();
+    if mine == 0 {
+        return;
+    }
+    each(|using| {
+        let owes = using.set().slot(using.hint()).is_some_and(|slot| slot.owner.load(Relaxed) == mine);
+        if owes && !using.set().is_removed() {
+            if let Ok(mut locked) = using.set().lock() {
+                locked.pay(mine);
+            }
+        }
+        false
+    });
+}

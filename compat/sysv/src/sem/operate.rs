@@ -1,0 +1,251 @@
+//! `semop` and `semtimedop`: operations on a set that is found and mapped.
+//!
+//! What can be done at once takes no system call. Otherwise the thread queues itself and sleeps on its own word, until
+//! somebody has done for it what it waits for, the time is over, a signal's handler ran, or the set is removed. No sleep is
+//! longer than a second, 25 ms where somebody owes something: then it looks again, at all of it.
+//!
+//! A handler that runs while this thread is awake between two sleeps, for some hundred nanoseconds, does not end the call. Nor does one that
+//! runs before it first sleeps.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+
+use crate::kernel;
+
+use super::cache::Using;
+use super::futex::{self, Slept};
+use super::life;
+use super::locked::{Locked, Outcome, status};
+use super::queue::{Place, Wanted};
+use super::set::{Operation, Set};
+use super::undo::LOOK;
+
+const FIRST_SLEEP: u64 = 50_000_000;
+const LONGEST_SLEEP: u64 = 1_000_000_000;
+const LOOK_SLEEP: u64 = LOOK.as_nanos() as u64;
+/// For who finds no place in the queue.
+const NO_PLACE_SLEEP: u64 = 5_000_000;
+
+/// What one call is to do.
+struct Call<'c> {
+    using: &'c Using,
+    operations: &'c [Operation],
+    pid: u32,
+    /// Whose undo values change; 0 if none do.
+    owner: u64,
+    /// When to give up: nanoseconds of the monotonic clock.
+    until: Option<u64>,
+}
+
+/// Does all operations as soon as they can be done.
+///
+/// `timeout` is in nanoseconds; it counts from when the thread begins to wait.
+#[inline]
+pub(super) fn operate(using: &Using, operations: &[Operation], timeout: Option<u64>) -> Result<(), i32> {
+    let set = using.set();
+    let (mut alters, mut undoes) = (false, false);
+    for operation in operations {
+        if u32::from(operation.number) >= set.layout.count {
+            return Err(libc::EFBIG);
+        }
+        alters |= operation.change != 0;
+        undoes |= operation.undoes();
+    }
+    using.check(alters)?;
+    let owner = if undoes { life::owner()? } else { 0 };
+    let pid = life::pid();
+    let mut locked = set.lock()?;
+    if set.is_removed() {
+        drop(locked);
+        return Err(using.gone(libc::EINVAL));
+    }
+    if locked.debts_matter(operations) {
+        locked.bury(owner.max(life::known_owner()));
+    }
+    let slot = if owner == 0 {
+        None
+    } else {
+        let slot = locked.slot_of(owner, using.hint(), |range| using.more_slots(range))?;
+        using.set_hint(slot);
+        Some(slot)
+    };
+    match locked.operate(operations, slot, pid) {
+        Outcome::Done { concerns } => {
+            done(&mut locked, concerns);
+            Ok(())
+        }
+        Outcome::Failed(error) => Err(error),
+        Outcome::Blocked(at) => {
+            let until = timeout.map(|timeout| kernel::monotonic().saturating_add(timeout));
+            wait(&Call { using, operations, pid, owner, until }, locked, at, slot)
+        }
+    }
+}
+
+#[inline]
+fn done(locked: &mut Locked, concerns: bool) {
+    locked.set.header().operated.store(kernel::now(), Relaxed);
+    if concerns {
+        locked.settle();
+    }
+}
+
+/// What became of a place in the queue.
+enum Ended {
+    /// With the operations done, or an error.
+    With(Result<(), i32>),
+    /// To be tried again.
+    Retry,
+}
+
+#[cold]
+fn wait(call: &Call<'_>, locked: Locked, blocked: usize, slot: Option<u32>) -> Result<(), i32> {
+    let set = locked.set;
+    let mine = life::known_owner();
+    let (mut locked, mut blocked, mut slot) = (locked, blocked, slot);
+    let mut ticket = None;
+    loop {
+        // Here the operations were found to have to wait, with the lock held since.
+        while locked.bury(mine) {
+            if call.owner != 0 {
+                slot = Some(locked.slot_of(call.owner, u32::MAX, |range| call.using.more_slots(range))?);
+            }
+            match try_once(call, &mut locked, slot) {
+                Err(at) => blocked = at,
+                Ok(result) => return result,
+            }
+        }
+        if !call.operations[blocked].waits() {
+            return Err(libc::EAGAIN);
+        }
+        let wanted = Wanted {
+            operations: call.operations,
+            blocked,
+            pid: call.pid,
+            undo: slot.map(|slot| (call.owner, slot)),
+            ticket,
+        };
+        match set.queue(&wanted, |range| call.using.more_waiters(range)) {
+            Some(place) => {
+                ticket = Some(place.waiter.ticket.load(Relaxed));
+                drop(locked);
+                match sleep(call, set, &place) {
+                    Ended::With(result) => return result,
+                    Ended::Retry => {}
+                }
+            }
+            None => {
+                drop(locked);
+                sleep_without_place(call)?;
+            }
+        }
+        locked = set.lock()?;
+        if set.is_removed() {
+            drop(locked);
+            return Err(call.using.gone(libc::EIDRM));
+        }
+        if call.owner != 0 {
+            slot = Some(locked.slot_of(call.owner, call.using.hint(), |range| call.using.more_slots(range))?);
+        }
+        match try_once(call, &mut locked, slot) {
+            Err(at) => blocked = at,
+            Ok(result) => return result,
+        }
+    }
+}
+
+/// Does the operations, or says which of them has to wait.
+fn try_once(call: &Call<'_>, locked: &mut Locked, slot: Option<u32>) -> Result<Result<(), i32>, usize> {
+    match locked.operate(call.operations, slot, call.pid) {
+        Outcome::Done { concerns } => {
+            done(locked, concerns);
+            Ok(Ok(()))
+        }
+        Outcome::Failed(error) => Ok(Err(error)),
+        Outcome::Blocked(at) => Err(at),
+    }
+}
+
+fn told(place: &Place) -> Option<Ended> {
+    match place.waiter.status.load(Acquire) {
+        status::WAITING => None,
+        status::DONE => Some(Ended::With(Ok(()))),
+        told if told & status::ERROR != 0 => Some(Ended::With(Err((told & 0xfff) as i32))),
+        _ => Some(Ended::Retry),
+    }
+}
+
+fn sleep(call: &Call<'_>, set: Set, place: &Place) -> Ended {
+    let mut pace = FIRST_SLEEP;
+    loop {
+        let left = call.until.map(|until| until.saturating_sub(kernel::monotonic()));
+        let most = if set.header().slots.load(Relaxed) != 0 { pace.min(LOOK_SLEEP) } else { pace };
+        let nap = left.map_or(most, |left| left.min(most));
+        let slept = match nap {
+            0 => Slept::TimedOut,
+            nap => futex::wait(&place.waiter.status, status::WAITING, nap),
+        };
+        if let Some(ended) = told(place) {
+            return match ended {
+                Ended::With(Err(libc::EIDRM)) => Ended::With(Err(call.using.gone(libc::EIDRM))),
+                ended => ended,
+            };
+        }
+        // Not told anything: to find out more, or to leave, takes the lock.
+        let mut locked = match set.lock() {
+            Ok(locked) => locked,
+            Err(error) => return Ended::With(Err(error)),
+        };
+        if set.is_removed() {
+            set.leave(place.which);
+            drop(locked);
+            return Ended::With(Err(call.using.gone(libc::EIDRM)));
+        }
+        locked.look_for_the_dead();
+        // Whatever a neighbour forgot.
+        locked.settle();
+        if let Some(ended) = told(place) {
+            return ended;
+        }
+        let error = match slept {
+            Slept::Interrupted => Some(libc::EINTR),
+            _ if call.until.is_some_and(|until| kernel::monotonic() >= until) => Some(libc::EAGAIN),
+            _ => None,
+        };
+        if let Some(error) = error {
+            set.leave(place.which);
+            place.waiter.status.store(0, Relaxed);
+            return Ended::With(Err(error));
+        }
+        drop(locked);
+        pace = (pace * 2).min(LONGEST_SLEEP);
+    }
+}
+
+/// Lets some time pass.
+fn sleep_without_place(call: &Call<'_>) -> Result<(), i32> {
+    static NEVER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let left = call.until.map(|until| until.saturating_sub(kernel::monotonic()));
+    match left.map_or(NO_PLACE_SLEEP, |left| left.min(NO_PLACE_SLEEP)) {
+        0 => Err(libc::EAGAIN),
+        nap => match futex::wait(&NEVER, 0, nap) {
+            Slept::Interrupted => Err(libc::EINTR),
+            _ => Ok(()),
+        },
+    }
+}
+
+impl Locked {
+    /// Looks for the dead who owe, unless another waiter just did.
+    fn look_for_the_dead(&mut self) {
+        let header = self.set.header();
+        if header.owing.load(Relaxed) == 0 {
+            return;
+        }
+        let now = kernel::monotonic() / 1_000_000;
+        let since = now.wrapping_sub(header.looked.load(Relaxed));
+        if (LOOK.as_millis() as u64 / 3..1_000_000).contains(&since) || since > 1_000_000 {
+            header.looked.store(now, Relaxed);
+            self.bury(life::known_owner());
+        }
+    }
+}
