@@ -12,6 +12,7 @@
 //! | `life.rs`    | **whose undo values are whose, whether that process lives, over fork and exec**          |
 //! | `exec.rs`    | the functions that execute a program                                                    |
 //! | `cache.rs`   | the sets that are mapped, by their ids                                                  |
+//! | `presence.rs` | which mapped set each thread uses                                                     |
 //! | `control.rs` | `semctl`                                                                                |
 //! | `catalog.rs` | keys, ids, permissions, files                                                           |
 //! | `user.rs`    | memory of the program that may not be there                                             |
@@ -39,6 +40,7 @@ mod futex;
 mod life;
 mod locked;
 mod operate;
+mod presence;
 mod queue;
 mod set;
 mod undo;
@@ -160,6 +162,11 @@ unsafe fn operate(
     if using.is_read_only() {
         return Err(libc::EACCES);
     }
+    if let [operation] = copied {
+        if operate::operate_at_once(&using, *operation).is_some() {
+            return Ok(0);
+        }
+    }
     operate::operate(&using, copied, timeout).map(|()| 0)
 }
 
@@ -176,6 +183,7 @@ pub(crate) unsafe extern "C" fn semctl(id: c_int, number: c_int, command: c_int,
 
 extern "C" fn at_load() {
     exec::find();
+    presence::register();
     life::adopt();
 }
 

@@ -1,14 +1,13 @@
 //! The sets that this process has mapped, found by their ids.
 //!
-//! A set is mapped when it is first used, and stays so until it is found to be removed. Finding it costs two loads and a
-//! count: a table has, for each index, what was mapped for it last.
+//! A set is mapped when it is first used, and stays so until it is found to be removed. Finding it costs some loads and
+//! stores: a table has, for each index, what was mapped for it last.
 //!
 //! # Why nobody uses what is unmapped
 //!
-//! What stands in the table is never freed, only used for another set later. Whoever uses it first counts itself, then reads the id
-//! again; whoever gives it up first changes the id, then looks whether anybody is counted. Both in one order that all
-//! agree on: so either the one sees the id changed, and leaves, or the other sees the count, and leaves the unmapping to who
-//! counts itself out last. In a forked child the threads that were counted are not there; what they used stays mapped.
+//! What stands in the table is never freed, only used for another set later. Whoever uses it first says so
+//! ([`presence`](super::presence)), then reads the id again; whoever gives it up first changes the id, then looks whether anybody is there. If
+//! so it stays until somebody gives up or maps another set, and looks again.
 
 use std::cell::UnsafeCell;
 use std::ptr::{self, null_mut};
@@ -21,7 +20,9 @@ use commons::Attachment;
 
 use super::catalog;
 use super::life;
+use super::presence::{self, Present};
 use super::set::{Layout, Set};
+use crate::quiet::Quiet;
 
 const INDEXES: usize = 32_768;
 /// Not mapped; to be had by who changes it.
@@ -37,7 +38,6 @@ const MAY_ALTER: u32 = 2;
 /// A place for a mapped set.
 struct Cached {
     id: AtomicI32,
-    users: AtomicU32,
     base: AtomicPtr<u8>,
     layout: UnsafeCell<Layout>,
     attachment: AtomicPtr<Attachment>,
@@ -58,34 +58,38 @@ static TABLE: [AtomicPtr<Cached>; INDEXES] = [const { AtomicPtr::new(null_mut())
 static ALL: AtomicPtr<Cached> = AtomicPtr::new(null_mut());
 
 /// A mapped set, while it is used.
-pub(super) struct Using(&'static Cached);
+pub(super) struct Using {
+    cached: &'static Cached,
+    _present: Present,
+}
 
-impl Drop for Using {
+impl Cached {
+    /// Uses it, if it is that set's.
     #[inline]
-    fn drop(&mut self) {
-        if self.0.users.fetch_sub(1, SeqCst) == 1 && self.0.id.load(SeqCst) == GIVEN_UP {
-            self.0.unmap();
+    fn enter(&'static self, id: i32) -> Option<Using> {
+        let present = Present::at(ptr::from_ref(self).cast())?;
+        // What was written before the id is read after it.
+        (self.id.load(Acquire) == id).then_some(Using { cached: self, _present: present })
+    }
+
+    /// Unmaps it, if it was given up and nobody uses it. To be called while quiet: one thread at a time does this.
+    fn try_unmap(&self) {
+        if self.id.load(SeqCst) == GIVEN_UP && presence::is_unused(ptr::from_ref(self).cast()) {
+            let attachment = self.attachment.swap(null_mut(), AcqRel);
+            if !attachment.is_null() {
+                // SAFETY: made by `map`; nobody uses it, and nobody will, since the id is given up.
+                drop(unsafe { Box::from_raw(attachment) });
+                self.id.store(FREE, SeqCst);
+            }
         }
     }
 }
 
-impl Cached {
-    /// Counts the caller, if it is that set's.
-    #[inline]
-    fn enter(&'static self, id: i32) -> Option<Using> {
-        self.users.fetch_add(1, SeqCst);
-        let using = Using(self);
-        (self.id.load(SeqCst) == id).then_some(using)
-    }
-
-    #[cold]
-    fn unmap(&self) {
-        let attachment = self.attachment.swap(null_mut(), AcqRel);
-        if !attachment.is_null() {
-            // SAFETY: made by `map`; nobody is counted, and nobody will be, since the id is given up.
-            drop(unsafe { Box::from_raw(attachment) });
-            self.id.store(FREE, SeqCst);
-        }
+/// Unmaps what was given up.
+fn collect() {
+    if all().any(|cached| cached.id.load(Relaxed) == GIVEN_UP) {
+        let _quiet = Quiet::new();
+        all().for_each(Cached::try_unmap);
     }
 }
 
@@ -127,7 +131,7 @@ fn map(id: i32) -> Result<Using, i32> {
     let known = catalog::find(id).ok_or(libc::EINVAL)?;
     let (attachment, layout, read_only) = catalog::attach(&known)?;
     let place = &TABLE[index(id)];
-    // SAFETY: as above.
+    // SAFETY: what stands in the table is never freed.
     let before = unsafe { place.load(Acquire).as_ref() };
     if let Some(before) = before {
         if let Some(using) = before.enter(id) {
@@ -135,6 +139,7 @@ fn map(id: i32) -> Result<Using, i32> {
             return Ok(using);
         }
     }
+    collect();
     let cached = claim();
     // SAFETY: claimed by this thread; nobody reads it before the id is there.
     unsafe { *cached.layout.get() = layout };
@@ -145,8 +150,7 @@ fn map(id: i32) -> Result<Using, i32> {
     let version = if read_only { 0 } else { cached_set(cached).header().permissions.load(Acquire) };
     cached.permissions.store(version.wrapping_sub(1), Relaxed);
     cached.attachment.store(Box::into_raw(Box::new(attachment)), Release);
-    cached.users.fetch_add(1, SeqCst);
-    let using = Using(cached);
+    let present = Present::at(ptr::from_ref(cached).cast());
     cached.id.store(id, SeqCst);
     let old = place.swap(ptr::from_ref(cached).cast_mut(), AcqRel);
     // SAFETY: as above.
@@ -156,7 +160,7 @@ fn map(id: i32) -> Result<Using, i32> {
             give_up(old, was);
         }
     }
-    Ok(using)
+    present.map(|present| Using { cached, _present: present }).ok_or(libc::EAGAIN)
 }
 
 /// A place that nobody has.
@@ -170,7 +174,6 @@ fn claim() -> &'static Cached {
     }
     let new = Box::into_raw(Box::new(Cached {
         id: AtomicI32::new(CLAIMED),
-        users: AtomicU32::new(0),
         base: AtomicPtr::new(null_mut()),
         layout: UnsafeCell::new(Layout::of(1)),
         attachment: AtomicPtr::new(null_mut()),
@@ -192,13 +195,9 @@ fn claim() -> &'static Cached {
     }
 }
 
-/// Gives a place up; it is unmapped by who leaves it last.
-fn give_up(cached: &'static Cached, id: i32) {
-    // Counted, so that somebody leaves last.
-    cached.users.fetch_add(1, SeqCst);
-    let using = Using(cached);
+/// Gives a place up, to be unmapped when nobody uses it.
+fn give_up(cached: &Cached, id: i32) {
     let _ = cached.id.compare_exchange(id, GIVEN_UP, SeqCst, Relaxed);
-    drop(using);
 }
 
 fn cached_set(cached: &'static Cached) -> Set {
@@ -210,16 +209,16 @@ impl Using {
     /// The set. Not to be used longer than this value.
     #[inline]
     pub(super) fn set(&self) -> Set {
-        cached_set(self.0)
+        cached_set(self.cached)
     }
 
     pub(super) fn id(&self) -> i32 {
-        self.0.id.load(Relaxed)
+        self.cached.id.load(Relaxed)
     }
 
     /// Whether its lock cannot be taken, since this process may only read it.
     pub(super) fn is_read_only(&self) -> bool {
-        self.0.read_only.load(Relaxed) != 0
+        self.cached.read_only.load(Relaxed) != 0
     }
 
     /// Whether this process may alter the set, or read it.
@@ -231,7 +230,8 @@ impl Using {
     pub(super) fn check(&self, alter: bool) -> Result<(), i32> {
         let wanted = if alter { MAY_ALTER } else { MAY_READ };
         let version = self.set().header().permissions.load(Relaxed);
-        if version == self.0.permissions.load(Relaxed) && self.0.access.load(Relaxed) & wanted != 0 {
+        if version == self.cached.permissions.load(Relaxed) && self.cached.access.load(Relaxed) & wanted != 0
+        {
             return Ok(());
         }
         self.check_anew(version, wanted)
@@ -247,8 +247,8 @@ impl Using {
         if known.allows(0o222) {
             access |= MAY_ALTER;
         }
-        self.0.access.store(access, Relaxed);
-        self.0.permissions.store(version, Relaxed);
+        self.cached.access.store(access, Relaxed);
+        self.cached.permissions.store(version, Relaxed);
         if access & wanted != 0 { Ok(()) } else { Err(libc::EACCES) }
     }
 
@@ -258,25 +258,25 @@ impl Using {
         let id = self.id();
         if id >= 0 {
             let _ = TABLE[index(id)].compare_exchange(
-                ptr::from_ref(self.0).cast_mut(),
+                ptr::from_ref(self.cached).cast_mut(),
                 null_mut(),
                 AcqRel,
                 Relaxed,
             );
-            give_up(self.0, id);
+            give_up(self.cached, id);
         }
         error
     }
 
     #[inline]
     pub(super) fn hint(&self) -> u32 {
-        self.0.slot.load(Relaxed)
+        self.cached.slot.load(Relaxed)
     }
 
     #[inline]
     pub(super) fn set_hint(&self, slot: u32) {
         if self.hint() != slot {
-            self.0.slot.store(slot, Relaxed);
+            self.cached.slot.store(slot, Relaxed);
         }
     }
 

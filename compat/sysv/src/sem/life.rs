@@ -94,6 +94,7 @@ extern "C" fn in_child() {
     SPARE.busy.store(0, Relaxed);
     SPARE.owner.store(0, Relaxed);
     close(HANDING.swap(-1, Relaxed));
+    super::presence::in_child();
 }
 
 /// This process's id.

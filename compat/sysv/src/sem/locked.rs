@@ -103,7 +103,7 @@ impl Set {
     }
 
     #[cold]
-    fn lock_otherwise(self, error: LockError<MutexGuard<'static, ()>>) -> Result<Locked, i32> {
+    pub(super) fn lock_otherwise(self, error: LockError<MutexGuard<'static, ()>>) -> Result<Locked, i32> {
         match error {
             LockError::OwnerDied(guard) => {
                 let mut locked = self.locked(guard);
@@ -435,6 +435,37 @@ pub(super) fn is_waiting(waiter: &Waiter) -> bool {
 }
 
 impl Set {
+    /// Changes one word and its undo value, in the lock, if the slot is this owner's; as [`Locked::change`] does.
+    #[inline]
+    pub(super) fn change_one_with_undo(
+        self,
+        operation: Operation,
+        word: Word,
+        new: Word,
+        slot: u32,
+        owner: u64,
+    ) -> Option<()> {
+        let number = u32::from(operation.number);
+        let header = self.header();
+        if owner == 0 || self.slot(slot)?.owner.load(Relaxed) != owner {
+            return None;
+        }
+        let before = self.adjustment(slot, number)?.load(Relaxed);
+        let after = i16::try_from(i32::from(before) - i32::from(operation.change)).ok()?;
+        let entry = self.entry(0);
+        header.slot.store(slot, Relaxed);
+        entry.word.store(word.0, Relaxed);
+        entry.what.store(u64::from(number) | 1 << 16 | u64::from(before as u16) << 32, Relaxed);
+        in_order();
+        header.journaled.store(1, Relaxed);
+        in_order();
+        self.adjust(slot, number, after);
+        self.word(number)?.store(new.0, Relaxed);
+        in_order();
+        header.journaled.store(0, Relaxed);
+        Some(())
+    }
+
     /// Changes an undo value, and what is counted of them.
     #[inline]
     fn adjust(self, slot: u32, number: u32, after: i16) {

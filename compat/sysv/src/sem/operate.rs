@@ -7,7 +7,10 @@
 //! A handler that runs while this thread is awake between two sleeps, for some hundred nanoseconds, does not end the call. Nor does one that
 //! runs before it first sleeps.
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::{
+    AtomicU32,
+    Ordering::{Acquire, Relaxed},
+};
 
 use crate::kernel;
 
@@ -16,7 +19,7 @@ use super::futex::{self, Slept};
 use super::life;
 use super::locked::{Locked, Outcome, status};
 use super::queue::{Place, Wanted};
-use super::set::{Operation, Set};
+use super::set::{MOST_VALUE, Operation, Set, Word};
 use super::undo::LOOK;
 
 const FIRST_SLEEP: u64 = 50_000_000;
@@ -34,6 +37,44 @@ struct Call<'c> {
     owner: u64,
     /// When to give up: nanoseconds of the monotonic clock.
     until: Option<u64>,
+}
+
+/// Does one operation, if there is nothing about it but a word to be changed; `None` says only that it takes more.
+#[inline]
+pub(super) fn operate_at_once(using: &Using, operation: Operation) -> Option<()> {
+    let set = using.set();
+    let header = set.header();
+    let at = set.word(operation.number.into())?;
+    using.check(operation.change != 0).ok()?;
+    let pid = life::pid();
+    let owner = if operation.undoes() { life::known_owner() } else { u64::MAX };
+    let guard = match header.lock.lock() {
+        Ok(guard) => guard,
+        Err(error) => {
+            // What a dead owner left is put in order; the rest is done the long way.
+            drop(set.lock_otherwise(error));
+            return None;
+        }
+    };
+    let word = Word(at.load(Relaxed));
+    let after = word.value() + i32::from(operation.change);
+    let plain = operation.change != 0
+        && (0..=MOST_VALUE).contains(&after)
+        && !set.is_removed()
+        && (header.owing.load(Relaxed) == 0 || header.negative.load(Relaxed) == 0)
+        && (word.waiters() == 0 && header.long.load(Relaxed) == 0 || operation.change < 0 && after != 0);
+    if !plain {
+        return None;
+    }
+    let new = word.with_value(after).with_pid(pid);
+    if owner == u64::MAX {
+        at.store(new.0, Relaxed);
+    } else {
+        set.change_one_with_undo(operation, word, new, using.hint(), owner)?;
+    }
+    header.operated.store(kernel::now(), Relaxed);
+    drop(guard);
+    Some(())
 }
 
 /// Does all operations as soon as they can be done.
@@ -95,6 +136,16 @@ enum Ended {
     With(Result<(), i32>),
     /// To be tried again.
     Retry,
+}
+
+impl Call<'_> {
+    /// What has ended with the set being removed gives that up.
+    fn ended(&self, ended: Ended) -> Ended {
+        match ended {
+            Ended::With(Err(libc::EIDRM)) => Ended::With(Err(self.using.gone(libc::EIDRM))),
+            ended => ended,
+        }
+    }
 }
 
 #[cold]
@@ -174,8 +225,34 @@ fn told(place: &Place) -> Option<Ended> {
     }
 }
 
+/// Looks for a while before sleeping, if that was of use lately: two processes that answer each other then stay awake.
+///
+/// Each time that it was in vain halves how long it looks the next time, and each time that it was of use gives all back;
+/// once in [`PROBE`] times it looks for long anyway.
+fn look(place: &Place) -> bool {
+    const MOST: u32 = 1024;
+    const PROBE: u32 = 256;
+    static VAIN: AtomicU32 = AtomicU32::new(0);
+    let vain = VAIN.load(Relaxed);
+    let most = if vain % PROBE == PROBE - 1 { MOST } else { MOST.checked_shr(vain).unwrap_or(0) };
+    for _ in 0..most {
+        if place.waiter.status.load(Relaxed) != status::WAITING {
+            VAIN.store(0, Relaxed);
+            return true;
+        }
+        std::hint::spin_loop();
+    }
+    VAIN.store(vain.wrapping_add(1), Relaxed);
+    false
+}
+
 fn sleep(call: &Call<'_>, set: Set, place: &Place) -> Ended {
     let mut pace = FIRST_SLEEP;
+    if call.until.is_none_or(|until| kernel::monotonic() < until) && look(place) {
+        if let Some(ended) = told(place) {
+            return call.ended(ended);
+        }
+    }
     loop {
         let left = call.until.map(|until| until.saturating_sub(kernel::monotonic()));
         let most = if set.header().slots.load(Relaxed) != 0 { pace.min(LOOK_SLEEP) } else { pace };
@@ -185,10 +262,7 @@ fn sleep(call: &Call<'_>, set: Set, place: &Place) -> Ended {
             nap => futex::wait(&place.waiter.status, status::WAITING, nap),
         };
         if let Some(ended) = told(place) {
-            return match ended {
-                Ended::With(Err(libc::EIDRM)) => Ended::With(Err(call.using.gone(libc::EIDRM))),
-                ended => ended,
-            };
+            return call.ended(ended);
         }
         // Not told anything: to find out more, or to leave, takes the lock.
         let mut locked = match set.lock() {
