@@ -304,14 +304,22 @@ fn each(mut look: impl FnMut(&Using) -> bool) -> bool {
     })
 }
 
-/// Whether this process owes anything to a set that it has mapped.
+/// In a forked child, which is likely to become another user: what it may do is looked at anew.
+pub(super) fn in_child() {
+    for cached in all() {
+        cached.access.store(0, Relaxed);
+    }
+}
+
+/// Whether this process owes anything, or may.
 pub(super) fn owes_anything() -> bool {
     let mine = life::known_owner();
     mine != 0
-        && each(|using| {
-            let slot = using.set().slot(using.hint());
-            slot.is_some_and(|slot| slot.owner.load(Relaxed) == mine && slot.owing.load(Relaxed) != 0)
-        })
+        && (life::is_adopted()
+            || each(|using| {
+                let slot = using.set().slot(using.hint());
+                slot.is_some_and(|slot| slot.owner.load(Relaxed) == mine && slot.owing.load(Relaxed) != 0)
+            }))
 }
 
 /// Applies what this process owes, as it ends.

@@ -53,11 +53,18 @@ struct Process {
     busy: AtomicU32,
     /// Its number, or 0.
     owner: AtomicU64,
+    /// Whether it has the number from the image before, and so may owe something to sets that it has not mapped.
+    adopted: AtomicU32,
 }
 
 static PROCESS: AtomicPtr<Process> = AtomicPtr::new(null_mut());
 /// Serves where no memory is to be had that the kernel wipes.
-static SPARE: Process = Process { pid: AtomicU32::new(0), busy: AtomicU32::new(0), owner: AtomicU64::new(0) };
+static SPARE: Process = Process {
+    pid: AtomicU32::new(0),
+    busy: AtomicU32::new(0),
+    owner: AtomicU64::new(0),
+    adopted: AtomicU32::new(0),
+};
 /// The descriptor that hands the number over an `exec` that is under way; -1 for none.
 static HANDING: AtomicI32 = AtomicI32::new(-1);
 
@@ -93,8 +100,10 @@ extern "C" fn in_child() {
     SPARE.pid.store(0, Relaxed);
     SPARE.busy.store(0, Relaxed);
     SPARE.owner.store(0, Relaxed);
+    SPARE.adopted.store(0, Relaxed);
     close(HANDING.swap(-1, Relaxed));
     super::presence::in_child();
+    super::cache::in_child();
 }
 
 /// This process's id.
@@ -115,6 +124,11 @@ pub(super) fn pid() -> u32 {
 #[inline]
 pub(super) fn known_owner() -> u64 {
     process().owner.load(Acquire)
+}
+
+/// Whether this process has its number from the image before.
+pub(super) fn is_adopted() -> bool {
+    process().adopted.load(Relaxed) != 0
 }
 
 /// This process's number, had if need be.
@@ -297,6 +311,7 @@ pub(super) fn adopt() {
         }
         if pid_of(owner) == pid() && known_owner() == 0 && hold(owner).is_ok() {
             process().owner.store(owner, Release);
+            process().adopted.store(1, Relaxed);
         }
         // It was made to be closed by who finds it.
         close(number);

@@ -4,8 +4,8 @@
 //! somebody has done for it what it waits for, the time is over, a signal's handler ran, or the set is removed. No sleep is
 //! longer than a second, 25 ms where somebody owes something: then it looks again, at all of it.
 //!
-//! A handler that runs while this thread is awake between two sleeps, for some hundred nanoseconds, does not end the call. Nor does one that
-//! runs before it first sleeps.
+//! A handler that runs while this thread is awake between two sleeps, for some hundred nanoseconds, does not end the
+//! call. Nor does one that runs before it first sleeps.
 
 use std::sync::atomic::{
     AtomicU32,
@@ -13,6 +13,8 @@ use std::sync::atomic::{
 };
 
 use crate::kernel;
+
+use commons::sync::LockState;
 
 use super::cache::Using;
 use super::futex::{self, Slept};
@@ -22,9 +24,12 @@ use super::queue::{Place, Wanted};
 use super::set::{MOST_VALUE, Operation, Set, Word};
 use super::undo::LOOK;
 
-const FIRST_SLEEP: u64 = 50_000_000;
+// Odd, so that they do not end just when timers of programs do.
+const FIRST_SLEEP: u64 = 46_300_000;
 const LONGEST_SLEEP: u64 = 1_000_000_000;
 const LOOK_SLEEP: u64 = LOOK.as_nanos() as u64;
+/// So many looks without the lock, as a rule; then one with it, for the sake of bytes that others wrote.
+const LOCKED_LOOK: u32 = 4;
 /// For who finds no place in the queue.
 const NO_PLACE_SLEEP: u64 = 5_000_000;
 
@@ -247,7 +252,7 @@ fn look(place: &Place) -> bool {
 }
 
 fn sleep(call: &Call<'_>, set: Set, place: &Place) -> Ended {
-    let mut pace = FIRST_SLEEP;
+    let (mut pace, mut looks) = (FIRST_SLEEP, 0);
     if call.until.is_none_or(|until| kernel::monotonic() < until) && look(place) {
         if let Some(ended) = told(place) {
             return call.ended(ended);
@@ -263,6 +268,12 @@ fn sleep(call: &Call<'_>, set: Set, place: &Place) -> Ended {
         };
         if let Some(ended) = told(place) {
             return call.ended(ended);
+        }
+        let over = call.until.is_some_and(|until| kernel::monotonic() >= until);
+        looks += 1;
+        if slept != Slept::Interrupted && !over && !set.needs_a_look() && looks % LOCKED_LOOK != 0 {
+            pace = (pace * 2).min(LONGEST_SLEEP);
+            continue;
         }
         // Not told anything: to find out more, or to leave, takes the lock.
         let mut locked = match set.lock() {
@@ -282,7 +293,7 @@ fn sleep(call: &Call<'_>, set: Set, place: &Place) -> Ended {
         }
         let error = match slept {
             Slept::Interrupted => Some(libc::EINTR),
-            _ if call.until.is_some_and(|until| kernel::monotonic() >= until) => Some(libc::EAGAIN),
+            _ if over => Some(libc::EAGAIN),
             _ => None,
         };
         if let Some(error) = error {
@@ -305,6 +316,16 @@ fn sleep_without_place(call: &Call<'_>) -> Result<(), i32> {
             Slept::Interrupted => Err(libc::EINTR),
             _ => Ok(()),
         },
+    }
+}
+
+impl Set {
+    /// Whether a waiter that was told nothing has to take the lock to find out more.
+    fn needs_a_look(self) -> bool {
+        let header = self.header();
+        self.is_removed()
+            || header.owing.load(Relaxed) != 0
+            || !matches!(header.lock.state(), LockState::Free | LockState::Held { .. })
     }
 }
 

@@ -25,7 +25,7 @@ use super::locked::Locked;
 use super::set::Operation;
 
 /// How often a waiter looks whether somebody who owes is gone.
-pub(super) const LOOK: Duration = Duration::from_millis(25);
+pub(super) const LOOK: Duration = Duration::from_micros(23_700);
 
 impl Locked {
     /// The slot of the process with this number.
