@@ -217,9 +217,16 @@ impl Locked {
         outcome
     }
 
-    /// Does for waiters what can be done by now, in the order of their coming.
+    /// Does for waiters what can be done by now, in the order of their coming, after something changed.
     #[cold]
     pub(super) fn settle(&mut self) {
+        self.serve(true);
+    }
+
+    /// The same; whether something `changed`: only then those whose operations do not stand here are told to try again,
+    /// lest two of them that look wake each other all the time.
+    #[cold]
+    pub(super) fn serve(&mut self, changed: bool) {
         let set = self.set;
         let mut index = 0;
         // Each pass from the start follows one that is through; there are not more of those than places.
@@ -229,6 +236,10 @@ impl Locked {
             let waiter = set.waiter(which);
             if which >= set.waiters_had() || !is_waiting(waiter) {
                 set.unqueue(index);
+                continue;
+            }
+            if !changed && usize::from(waiter.count.load(Relaxed)) > FIT {
+                index += 1;
                 continue;
             }
             match self.attempt(which, waiter) {
@@ -550,6 +561,12 @@ impl Set {
 
     /// Counts what is counted, from what it counts.
     fn count_anew(self) {
+        self.count_owing();
+        self.queue_anew();
+    }
+
+    /// The same, for what is owed.
+    pub(super) fn count_owing(self) {
         let header = self.header();
         let (mut owing_slots, mut negative) = (0, 0);
         for index in 0..self.slots_used() {
@@ -565,6 +582,5 @@ impl Set {
         }
         header.owing.store(owing_slots, Relaxed);
         header.negative.store(negative, Relaxed);
-        self.queue_anew();
     }
 }

@@ -170,7 +170,8 @@ fn wait(call: &Call<'_>, locked: Locked, blocked: usize, slot: Option<u32>) -> R
                 Ok(result) => return result,
             }
         }
-        if !call.operations[blocked].waits() {
+        let over = ticket.is_some() && call.until.is_some_and(|until| kernel::monotonic() >= until);
+        if over || !call.operations[blocked].waits() {
             return Err(libc::EAGAIN);
         }
         let wanted = Wanted {
@@ -287,7 +288,7 @@ fn sleep(call: &Call<'_>, set: Set, place: &Place) -> Ended {
         }
         locked.look_for_the_dead();
         // Whatever a neighbour forgot.
-        locked.settle();
+        locked.serve(false);
         if let Some(ended) = told(place) {
             return ended;
         }

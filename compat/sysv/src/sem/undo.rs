@@ -106,6 +106,8 @@ impl Locked {
             }
         }
         if any {
+            // Should the counts have been wrong, nobody comes here again for the same.
+            set.count_owing();
             self.settle();
         }
         any
