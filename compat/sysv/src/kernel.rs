@@ -237,3 +237,126 @@ pub(crate) fn stat_of(file: &impl std::os::fd::AsFd) -> Result<Stat, c_int> {
 pub(crate) fn c_string(bytes: &[u8]) -> Result<std::ffi::CString, c_int> {
     std::ffi::CString::new(bytes).map_err(|_| libc::EINVAL)
 }
+
+/// The metadata of what a path leads to.
+pub(crate) fn stat_following(path: &CStr) -> Result<Stat, c_int> {
+    stat_at(libc::AT_FDCWD, path, 0)
+}
+
+/// Opens a file of the system's.
+pub(crate) fn open_following(path: &CStr, access: c_int) -> Result<Descriptor, c_int> {
+    let flags = access | libc::O_CLOEXEC;
+    let arguments = [libc::AT_FDCWD as usize, path.as_ptr().addr(), flags as usize, 0, 0, 0];
+    // SAFETY: the path ends with a NUL byte and outlives the call.
+    unsafe { call(libc::SYS_openat, arguments) }.map(|number| Descriptor(number as c_int))
+}
+
+/// Reads what comes next; how many bytes.
+pub(crate) fn read(file: &Descriptor, buffer: &mut [u8]) -> Result<usize, c_int> {
+    loop {
+        let arguments = [file.number() as usize, buffer.as_mut_ptr().addr(), buffer.len(), 0, 0, 0];
+        // SAFETY: the kernel writes into the buffer, as much as it has room for.
+        match unsafe { call(libc::SYS_read, arguments) } {
+            Err(libc::EINTR) => {}
+            other => return other,
+        }
+    }
+}
+
+/// Maps a file, in whole pages.
+pub(crate) fn map(
+    address: usize,
+    len: usize,
+    protection: c_int,
+    flags: c_int,
+    file: &Descriptor,
+    offset: usize,
+) -> Result<usize, c_int> {
+    let arguments = [address, len, protection as usize, flags as usize, file.number() as usize, offset];
+    // SAFETY: what is replaced, if anything, the caller of `shmat` or of `fork` asked to have replaced.
+    unsafe { call(libc::SYS_mmap, arguments) }
+}
+
+/// Unmaps what this library mapped.
+pub(crate) fn unmap(address: usize, len: usize) -> Result<(), c_int> {
+    // SAFETY: the caller has made sure that it is an attachment's, whose user gives it up.
+    unsafe { call(libc::SYS_munmap, [address, len, 0, 0, 0, 0]) }.map(|_| ())
+}
+
+/// Keeps pages in memory, bringing them in.
+pub(crate) fn lock_in_memory(address: usize, len: usize) -> Result<(), c_int> {
+    // SAFETY: changes no bytes.
+    unsafe { call(libc::SYS_mlock, [address, len, 0, 0, 0, 0]) }.map(|_| ())
+}
+
+/// Lets others run for a moment.
+pub(crate) fn pause() {
+    let moment = libc::timespec { tv_sec: 0, tv_nsec: 20_000 };
+    // SAFETY: the kernel reads the structure.
+    let _ = unsafe { call(libc::SYS_nanosleep, [(&raw const moment).addr(), 0, 0, 0, 0, 0]) };
+}
+
+/// This process's id when it was last asked for; 0 after a fork.
+static PID: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(0);
+
+/// This process's id, without asking every time.
+pub(crate) fn own_pid() -> i32 {
+    use std::sync::atomic::Ordering::Relaxed;
+    match PID.load(Relaxed) {
+        0 => {
+            let pid = pid();
+            PID.store(pid, Relaxed);
+            pid
+        }
+        pid => pid,
+    }
+}
+
+/// In a forked child.
+pub(crate) fn forget_pid() {
+    PID.store(0, std::sync::atomic::Ordering::Relaxed);
+}
+
+/// The id of the process that this one was forked from.
+pub(crate) fn parent() -> i32 {
+    // SAFETY: has no preconditions.
+    unsafe { call(libc::SYS_getppid, [0; 6]) }.map_or(0, |pid| pid as i32)
+}
+
+/// Copies a value to where a program wants it, as the kernel does: `EFAULT` if it cannot be written there.
+pub(crate) fn copy_out<T>(value: &T, to: *mut T) -> Result<(), c_int> {
+    // SAFETY: the value is initialised memory of this size; where it goes the kernel checks.
+    match unsafe { copy(libc::SYS_process_vm_writev, std::ptr::from_ref(value).cast_mut(), to) } {
+        // SAFETY: where the call is forbidden, a bad pointer is a fault, as in most functions of libc.
+        Err(libc::EPERM | libc::ENOSYS) => unsafe { Ok(to.write_unaligned(std::ptr::read(value))) },
+        other => other,
+    }
+}
+
+/// Copies a value from where a program has it: `EFAULT` if it cannot be read there.
+///
+/// # Safety
+///
+/// All bits are values of the type.
+pub(crate) unsafe fn copy_in<T>(from: *const T) -> Result<T, c_int> {
+    let mut value = std::mem::MaybeUninit::<T>::uninit();
+    // SAFETY: the value has room for it; where it comes from the kernel checks.
+    match unsafe { copy(libc::SYS_process_vm_readv, value.as_mut_ptr(), from.cast_mut()) } {
+        // SAFETY: as in `copy_out`.
+        Err(libc::EPERM | libc::ENOSYS) => unsafe { Ok(from.read_unaligned()) },
+        // SAFETY: the kernel filled it, and the caller vouches for the type.
+        other => other.map(|()| unsafe { value.assume_init() }),
+    }
+}
+
+/// # Safety
+///
+/// `own` is memory of this library's, to be read or written.
+unsafe fn copy<T>(number: libc::c_long, own: *mut T, theirs: *mut T) -> Result<(), c_int> {
+    let own = libc::iovec { iov_base: own.cast(), iov_len: size_of::<T>() };
+    let theirs = libc::iovec { iov_base: theirs.cast(), iov_len: size_of::<T>() };
+    let arguments = [own_pid() as usize, (&raw const own).addr(), 1, (&raw const theirs).addr(), 1, 0];
+    // SAFETY: as the caller promises.
+    let copied = unsafe { call(number, arguments) }?;
+    if copied == size_of::<T>() { Ok(()) } else { Err(libc::EFAULT) }
+}

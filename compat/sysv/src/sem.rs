@@ -181,6 +181,31 @@ pub(crate) unsafe extern "C" fn semctl(id: c_int, number: c_int, command: c_int,
     guarded(|| unsafe { control::control(id, number, command, argument) })
 }
 
+/// One of these calls as it is made through `syscall`; `None` if it is another. Errors are in `errno`.
+///
+/// # Safety
+///
+/// As for the call.
+pub(crate) unsafe fn semaphore_call(
+    call: libc::c_long,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+) -> Option<libc::c_long> {
+    // SAFETY: each gets what the call takes.
+    let result = unsafe {
+        match call {
+            libc::SYS_semget => semget(a as key_t, b as c_int, c as c_int),
+            libc::SYS_semop => semop(a as c_int, b as *mut sembuf, c),
+            libc::SYS_semtimedop => semtimedop(a as c_int, b as *mut sembuf, c, d as *const timespec),
+            libc::SYS_semctl => semctl(a as c_int, b as c_int, c as c_int, d),
+            _ => return None,
+        }
+    };
+    Some(result.into())
+}
+
 extern "C" fn at_load() {
     exec::find();
     presence::register();

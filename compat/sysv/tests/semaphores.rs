@@ -3,25 +3,26 @@
 
 mod common;
 
-use std::process::Command;
-
-use common::{Place, alone, can_be_alone, told};
+use common::{Place, Program, can_compare, text};
 
 /// Runs a section of the program on both, and compares line by line.
 fn same(section: &str) {
-    if !can_be_alone() {
-        eprintln!("SKIPPED: {section}: it needs the right to make an ipc namespace");
+    if !can_compare(section) {
         return;
     }
-    let place = Place::new();
-    let program = place.program("semaphores.c");
-    let kernel = told(&alone(Command::new(&program).arg(section)).output().unwrap());
-    let commons = told(&alone(place.on_commons(&program).arg(section)).output().unwrap());
+    let (place, program) = (Place::new(), Program::new("semaphores"));
+    let kernel = text(&program.on_the_kernel().arg(section).output().unwrap());
+    let mut ours = program.other_on_commons(place.0.path(), "unshare");
+    let commons = text(&ours.arg("-i").arg(&program.path).arg(section).output().unwrap());
     assert!(kernel.lines().count() > 3, "it says nothing: {kernel}");
     for (line, (theirs, ours)) in kernel.lines().zip(commons.lines()).enumerate() {
         assert_eq!(theirs, ours, "line {} of\n{kernel}\nand\n{commons}", line + 1);
     }
     assert_eq!(kernel, commons);
+    no_sets_are_left(&place);
+}
+
+fn no_sets_are_left(place: &Place) {
     let left: Vec<_> = place.files().into_iter().filter(|file| file.starts_with("sem.")).collect();
     assert!(left.is_empty(), "sets are left: {left:?}");
 }
@@ -52,28 +53,24 @@ sections! {
 /// Differs on purpose: nothing of all this needs System V in the kernel.
 #[test]
 fn the_kernel_has_no_part_in_it() {
-    if !can_be_alone() {
-        eprintln!("SKIPPED: the_kernel_has_no_part_in_it: it needs the right to make an ipc namespace");
+    if !can_compare("the_kernel_has_no_part_in_it") {
         return;
     }
-    let place = Place::new();
-    let program = place.program("semaphores.c");
+    let (place, program) = (Place::new(), Program::new("semaphores"));
     // In a namespace in which the kernel lets nobody have a set.
-    let script = "echo 0 0 0 0 > /proc/sys/kernel/sem && exec \"$0\" operate";
-    let mut command = Command::new("sh");
-    command.args(["-c", script]).arg(&program);
-    let kernel = alone(&mut command).output().unwrap();
-    assert!(!kernel.status.success(), "{}", told(&kernel));
-    command.env("LD_PRELOAD", common::library()).env("COMMONS_SYSV_NAMESPACE", place.namespace());
-    let commons = command.output().unwrap();
-    assert!(commons.status.success(), "{}", told(&commons));
+    let script = "echo 0 0 0 0 > /proc/sys/kernel/sem && exec $0 operate";
+    let arguments = ["-i", "sh", "-c", script];
+    let kernel = std::process::Command::new("unshare").args(arguments).arg(&program.path).output().unwrap();
+    assert!(!kernel.status.success(), "{}", text(&kernel));
+    let mut ours = program.other_on_commons(place.0.path(), "unshare");
+    let commons = ours.args(arguments).arg(&program.path).output().unwrap();
+    assert!(commons.status.success(), "{}", text(&commons));
 }
 
 /// Whatever stands in a set's memory, calls end with some result, and no signal.
 #[test]
 fn any_bytes_are_survived() {
-    let place = Place::new();
-    let program = place.program("semaphore_bytes.c");
-    let output = place.on_commons(&program).args(["400", "7"]).output().unwrap();
-    assert!(output.status.success(), "{}", told(&output));
+    let (place, program) = (Place::new(), Program::new("semaphore_bytes"));
+    let output = program.on_commons(place.0.path()).args(["400", "7"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
 }

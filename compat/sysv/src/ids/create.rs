@@ -88,7 +88,7 @@ impl Table {
     }
 }
 
-impl Locked<'_> {
+impl<'t> Locked<'t> {
     fn create(
         &self,
         new: &New,
@@ -108,7 +108,7 @@ impl Locked<'_> {
     }
 
     /// The live entry with a key.
-    pub(crate) fn find(&self, key: i32) -> Option<(i32, Word, &Entry)> {
+    pub(crate) fn find(&self, key: i32) -> Option<(i32, Word, &'t Entry)> {
         self.table.search(key)
     }
 
@@ -169,13 +169,14 @@ impl Locked<'_> {
         entry.set_permissions(Permissions { uid: new.uid, gid: new.gid, mode: new.mode, ctime: now });
         entry.cuid.store(new.uid, Relaxed);
         entry.cgid.store(new.gid, Relaxed);
-        entry.cpid.store(kernel::pid(), Relaxed);
+        entry.cpid.store(kernel::own_pid(), Relaxed);
         entry.lpid.store(0, Relaxed);
         entry.size.store(new.size, Relaxed);
         entry.atime.store(0, Relaxed);
         entry.dtime.store(0, Relaxed);
         entry.flags.store(new.flags, Relaxed);
         entry.more.store(0, Relaxed);
+        entry.still_more.store(0, Relaxed);
         if !publish(id)? {
             // Left by a table that is gone.
             kernel::unlink(table.file(id).as_c_str())?;

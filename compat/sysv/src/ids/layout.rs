@@ -57,6 +57,11 @@ impl Word {
         Word(state << 32 | u64::from(id as u32))
     }
 
+    /// Whether it is removed, and not free.
+    pub(crate) fn is_removed(self) -> bool {
+        matches!(self.get(), Some((_, State::Removed)))
+    }
+
     /// `None` for a free entry.
     #[inline]
     pub(crate) fn get(self) -> Option<(i32, State)> {
@@ -119,7 +124,8 @@ pub(crate) struct Entry {
     pub(crate) flags: AtomicU32,
     /// The same.
     pub(crate) more: AtomicU32,
-    unused: AtomicU64,
+    /// The same.
+    pub(crate) still_more: AtomicU64,
 }
 
 impl Entry {

@@ -54,7 +54,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use create::{Created, Locked, New};
+pub(crate) use create::{Created, New};
 pub(crate) use layout::{Entry, Permissions, State, Word};
 pub(crate) use table::Table;
 

@@ -172,7 +172,7 @@ impl Table {
     }
 
     /// How many it is known to have.
-    pub(super) fn known_entries(&self) -> u32 {
+    pub(crate) fn known_entries(&self) -> u32 {
         self.entries.load(Relaxed)
     }
 
@@ -292,6 +292,7 @@ impl Table {
         if left {
             self.header().removed.store(1, SeqCst);
         }
+        let took = if left { took } else { 0 };
         self.header().look.store(kernel::monotonic() + took.min(50_000_000) * 20, Relaxed);
     }
 

@@ -1,109 +1,125 @@
-//! What tests of the library need: C programs, run with it and without it.
+//! Programs in C, with and without the library.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each test has its own needs")]
 
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
 
-/// The library, built as these tests are.
-pub fn library() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let release = !cfg!(debug_assertions);
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", env!("CARGO_PKG_NAME"), "--lib"]);
-        if release {
-            build.arg("--release");
-        }
-        assert!(
-            build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success(),
-            "it does not build"
-        );
-        // The test lies in `deps`, the library beside that.
-        let test = std::env::current_exe().unwrap();
-        let profile = test.parent().unwrap().parent().unwrap();
-        let library = profile.join("libcommons_sysv.so");
-        assert!(library.exists(), "no {}", library.display());
-        library
-    })
+/// The library, built for this test.
+pub fn library() -> PathBuf {
+    let executable = std::env::current_exe().unwrap();
+    let directory = executable.parent().unwrap().parent().unwrap();
+    let library = directory.join("libcommons_sysv.so");
+    // A test of this package alone need not have built it, or not anew.
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "-p", "commons-sysv"]);
+    if directory.ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.status().unwrap().success());
+    assert!(library.exists(), "{} is not there", library.display());
+    library
 }
 
-/// A directory of its own in `/dev/shm`, for everybody, with programs and namespace; removed at the end.
-pub struct Place(tempfile::TempDir);
+/// A program, compiled.
+pub struct Program {
+    pub directory: tempfile::TempDir,
+    pub path: PathBuf,
+    library: PathBuf,
+}
+
+/// Where a program's System V memory is: a directory that all users may use.
+pub struct Place(pub tempfile::TempDir);
 
 impl Place {
     pub fn new() -> Place {
         let directory = tempfile::Builder::new().prefix("commons-sysv-").tempdir_in("/dev/shm").unwrap();
-        let place = Place(directory);
-        open_to_all(place.0.path());
-        std::fs::create_dir(place.namespace()).unwrap();
-        open_to_all(&place.namespace());
-        place
+        open_to_all(directory.path(), 0o1777);
+        Place(directory)
     }
 
-    pub fn namespace(&self) -> PathBuf {
-        self.0.path().join("namespace")
-    }
-
-    /// What files are left in the namespace.
+    /// The files in it, without the table.
     pub fn files(&self) -> Vec<String> {
-        let files = std::fs::read_dir(self.namespace()).unwrap();
-        let mut files: Vec<_> =
-            files.map(|file| file.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        let files = self.0.path().read_dir().unwrap().map(|file| file.unwrap().file_name());
+        let mut files: Vec<String> =
+            files.map(|file| file.into_string().unwrap()).filter(|file| !file.starts_with("ids.")).collect();
         files.sort();
         files
     }
+}
 
-    /// Compiles a C program.
-    pub fn program(&self, source: &str) -> PathBuf {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c").join(source);
-        let program = self.0.path().join(source.file_stem().unwrap());
-        let compiled = Command::new("cc")
-            .args(["-O1", "-g", "-Wall", "-Werror", "-pthread", "-o"])
-            .arg(&program)
-            .arg(source)
-            .output()
-            .unwrap();
-        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-        program
+fn open_to_all(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+impl Program {
+    /// Compiles `tests/c/NAME.c`.
+    pub fn new(name: &str) -> Program {
+        let directory = tempfile::tempdir().unwrap();
+        open_to_all(directory.path(), 0o755);
+        let path = directory.path().join(name);
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c").join(format!("{name}.c"));
+        compile(&["-O1", "-g", "-Wl,-rpath,$ORIGIN", "-lpthread", "-ldl"], &source, &path);
+        // Where other users can read it.
+        let library = directory.path().join("libcommons_sysv.so");
+        std::fs::copy(self::library(), &library).unwrap();
+        Program { directory, path, library }
     }
 
-    /// A command that runs on Commons.
-    pub fn on_commons(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
-        command.env("LD_PRELOAD", library()).env("COMMONS_SYSV_NAMESPACE", self.namespace());
+    /// A library beside it, as `dlopen` is to find it.
+    pub fn with_library(self, name: &str) -> Program {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c").join(format!("{name}.c"));
+        let file = format!("{}.{name}.so", self.path.display());
+        compile(&["-shared", "-fPIC"], &source, Path::new(&file));
+        self
+    }
+
+    /// To be run on the kernel, in an IPC namespace of its own.
+    pub fn on_the_kernel(&self) -> Command {
+        let mut command = Command::new("timeout");
+        command.args(["-s", "KILL", "60", "unshare", "-i"]).arg(&self.path);
+        command
+    }
+
+    /// To be run on the library.
+    pub fn on_commons(&self, place: &Path) -> Command {
+        let mut command = self.other_on_commons(place, "env");
+        command.arg(&self.path);
+        command
+    }
+
+    /// The same for another program.
+    pub fn other_on_commons(&self, place: &Path, program: &str) -> Command {
+        let mut command = Command::new("timeout");
+        command.args(["-s", "KILL", "60", "env"]);
+        command.arg(format!("LD_PRELOAD={}", self.library.display()));
+        command.arg(format!("COMMONS_SYSV_NAMESPACE={}", place.display())).arg(program);
         command
     }
 }
 
-fn open_to_all(directory: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o777)).unwrap();
+fn compile(options: &[&str], source: &Path, to: &Path) {
+    let mut command = Command::new("cc");
+    command.arg("-w").arg(source).args(options).arg("-o").arg(to);
+    assert!(command.status().unwrap().success(), "cannot compile {}", source.display());
 }
 
-/// Has the command run in an ipc namespace of its own, where the kernel has no System V objects.
-pub fn alone(command: &mut Command) -> &mut Command {
-    // SAFETY: one call of the kernel's, in the child.
-    unsafe {
-        command.pre_exec(|| match libc::unshare(libc::CLONE_NEWIPC) {
-            0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
-        })
+/// What it printed.
+pub fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Whether the kernel can be compared with: as root, with IPC namespaces.
+pub fn can_compare(test: &str) -> bool {
+    // SAFETY: has no preconditions.
+    let root = unsafe { libc::geteuid() } == 0;
+    let able =
+        root && Command::new("unshare").args(["-i", "true"]).status().is_ok_and(|status| status.success());
+    if !able {
+        eprintln!(
+            "SKIPPED: {test}: needs root, and System V memory in the kernel, in an IPC namespace of its own"
+        );
     }
-}
-
-/// Whether this process may make ipc namespaces.
-pub fn can_be_alone() -> bool {
-    alone(&mut Command::new("true")).status().is_ok_and(|status| status.success())
-}
-
-/// What a program printed, and how it ended.
-pub fn told(output: &Output) -> String {
-    format!("{}{}{}", text(&output.stdout), text(&output.stderr), output.status)
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    able
 }

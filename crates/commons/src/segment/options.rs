@@ -418,6 +418,10 @@ impl<'i> SegmentOptions<'i> {
         }
     }
 
+    pub(super) fn lifetime_if_new(&self) -> Lifetime {
+        self.lifetime
+    }
+
     /// The place of a new segment, if these options can make one.
     pub(super) fn checked_place(&self, name: &str) -> Result<Place> {
         let place = self.place(name)?;
@@ -426,20 +430,25 @@ impl<'i> SegmentOptions<'i> {
     }
 
     /// A complete segment that only lacks its name. Short of space, sweeps and tries once more.
-    pub(super) fn prepare(&self, place: &Place) -> Result<Unpublished> {
-        match self.prepare_once(place) {
+    fn prepare(&self, place: &Place) -> Result<Unpublished> {
+        self.prepare_held(place, true)
+    }
+
+    /// The same; `holds` says whether its creator is going to hold it.
+    pub(super) fn prepare_held(&self, place: &Place, holds: bool) -> Result<Unpublished> {
+        match self.prepare_once(place, holds) {
             Err(error @ (Error::NoSpace { .. } | Error::BeyondLimit { .. })) => match place.namespace.sweep()
             {
-                Ok(sweep) if sweep.segments > 0 => self.prepare_once(place),
+                Ok(sweep) if sweep.segments > 0 => self.prepare_once(place, holds),
                 _ => Err(error),
             },
             other => other,
         }
     }
 
-    fn prepare_once(&self, place: &Place) -> Result<Unpublished> {
+    fn prepare_once(&self, place: &Place, holds: bool) -> Result<Unpublished> {
         let attempt = || place.attempt("create");
-        let made = Unpublished::new(place, self.mode, self.lifetime, self.means);
+        let made = Unpublished::new(place, self.mode, self.lifetime, self.means, holds);
         let mut unpublished = made.map_err(|error| match error {
             Error::NoSpace { .. } => place.namespace.no_space(attempt(), self.size.unwrap_or(0)),
             error => error,
@@ -494,7 +503,7 @@ mod tests {
     fn a_half_made_file_is_swept_once_nobody_holds_it() {
         let (directory, namespace) = namespace();
         let place = namespace.place("x").unwrap();
-        let half = Unpublished::new(&place, 0o600, Lifetime::UntilDeleted, Means::Rename).unwrap();
+        let half = Unpublished::new(&place, 0o600, Lifetime::UntilDeleted, Means::Rename, true).unwrap();
         assert_eq!(namespace.list().unwrap().count(), 0, "nobody sees it");
         assert_eq!(namespace.sweep().unwrap().segments, 0, "its creator lives");
         let (fd, temporary) = half.abandon();

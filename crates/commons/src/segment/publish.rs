@@ -46,8 +46,14 @@ pub(crate) enum Means {
 }
 
 impl Unpublished {
-    /// Makes an empty file and takes its slot.
-    pub(crate) fn new(place: &Place, mode: u32, lifetime: Lifetime, means: Means) -> Result<Unpublished> {
+    /// Makes an empty file and takes its slot, unless whoever makes it is not going to hold it.
+    pub(crate) fn new(
+        place: &Place,
+        mode: u32,
+        lifetime: Lifetime,
+        means: Means,
+        holds: bool,
+    ) -> Result<Unpublished> {
         let fail = |error| match error {
             Errno::NOSPC | Errno::DQUOT => place.namespace.no_space(place.attempt("create"), 0),
             Errno::NOENT => Error::Unsupported {
@@ -63,19 +69,21 @@ impl Unpublished {
             Means::Link => match file::create_nameless(place.namespace.c_directory(), full) {
                 Ok(fd) => (fd, Temporary(None)),
                 Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
-                    return Self::new(place, mode, lifetime, Means::Rename);
+                    return Self::new(place, mode, lifetime, Means::Rename, holds);
                 }
                 Err(error) => return Err(fail(error)),
             },
             // For nobody else, until it is complete.
             Means::Rename => create_temporary(place, 0o600).map_err(fail)?,
         };
-        let slot = Slot::next();
-        let taken = lock::try_read(fd.as_fd(), slot.range()).map_err(fail)?;
+        // Without a name nobody sees it; who is not going to hold it needs no slot.
+        let held = holds || temporary.0.is_some();
+        let slot = if held { Slot::next() } else { Slot::NONE };
+        let taken = !held || lock::try_read(fd.as_fd(), slot.range()).map_err(fail)?;
         let mut stat = file::stat(fd.as_fd()).map_err(fail)?;
         if temporary.0.is_some() && !(taken && stat.names == 1) {
             // A sweep found the temporary name before its slot was taken.
-            return Self::new(place, mode, lifetime, means);
+            return Self::new(place, mode, lifetime, means, holds);
         }
         if temporary.0.is_none() && stat.mode != full {
             // The umask took something away.
