@@ -166,7 +166,7 @@ fn stat(known: &Known) -> Result<libc::semid_ds, c_int> {
             return Err(using.gone(libc::EINVAL));
         }
         if !using.is_read_only() && using.set().header().owing.load(Relaxed) != 0 {
-            lock(&using)?.bury(life::known_owner());
+            using.set().hear_of_the_dead()?;
         }
         let header = using.set().header();
         stat.sem_otime = header.operated.load(Relaxed) as _;
@@ -204,11 +204,11 @@ fn set_value(id: c_int, number: c_int, value: c_int) -> Result<c_int, c_int> {
 
 fn values(using: &Using) -> Result<Vec<c_ushort>, c_int> {
     let set = using.set();
+    if !using.is_read_only() {
+        set.hear_of_the_dead()?;
+    }
     let locked = match lock(using) {
-        Ok(mut locked) => {
-            locked.bury(life::known_owner());
-            Some(locked)
-        }
+        Ok(locked) => Some(locked),
         Err(_) if using.is_read_only() && !set.is_removed() => None,
         Err(error) => return Err(error),
     };
@@ -227,11 +227,11 @@ fn get(id: c_int, number: c_int, command: c_int) -> Result<c_int, c_int> {
     using.check(false)?;
     let number = u32::try_from(number).map_err(|_| libc::EINVAL)?;
     let at = set.word(number).ok_or(libc::EINVAL)?;
+    if !using.is_read_only() {
+        set.hear_of_the_dead()?;
+    }
     let locked = match lock(&using) {
-        Ok(mut locked) => {
-            locked.bury(life::known_owner());
-            Some(locked)
-        }
+        Ok(locked) => Some(locked),
         Err(_) if using.is_read_only() => None,
         Err(error) => return Err(error),
     };
@@ -250,7 +250,7 @@ fn get(id: c_int, number: c_int, command: c_int) -> Result<c_int, c_int> {
 /// Killed in between, it is removed for all who use it, and whoever comes upon its key or id removes the rest.
 pub(super) fn remove(known: &Known) -> Result<(), c_int> {
     match cache::using(known.id) {
-        Ok(using) if using.is_read_only() => return Err(libc::EPERM),
+        Ok(using) if using.is_read_only() => Err(libc::EPERM),
         Ok(using) => {
             let set = using.set();
             let locked = set.lock()?;

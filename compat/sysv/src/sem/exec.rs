@@ -196,9 +196,18 @@ macro_rules! lists {
 
 lists! {
     /// `execl(3)`.
-    execl => |path, arguments, _| unsafe { execv(path, arguments) };
+    execl => |path, arguments, _| {
+        // SAFETY: as it is called.
+        unsafe { execv(path, arguments) }
+    };
     /// `execlp(3)`.
-    execlp => |file, arguments, _| unsafe { execvp(file, arguments) };
+    execlp => |file, arguments, _| {
+        // SAFETY: as it is called.
+        unsafe { execvp(file, arguments) }
+    };
     /// `execle(3)`.
-    execle => |path, arguments, environment| unsafe { execve(path, arguments, environment()) };
+    execle => |path, arguments, environment| {
+        // SAFETY: as it is called.
+        unsafe { execve(path, arguments, environment()) }
+    };
 }

@@ -99,13 +99,13 @@ pub(super) fn operate(using: &Using, operations: &[Operation], timeout: Option<u
     using.check(alters)?;
     let owner = if undoes { life::owner()? } else { 0 };
     let pid = life::pid();
+    if set.debts_matter(operations) {
+        set.hear_of_the_dead()?;
+    }
     let mut locked = set.lock()?;
     if set.is_removed() {
         drop(locked);
         return Err(using.gone(libc::EINVAL));
-    }
-    if locked.debts_matter(operations) {
-        locked.bury(owner.max(life::known_owner()));
     }
     let slot = if owner == 0 {
         None
@@ -156,12 +156,17 @@ impl Call<'_> {
 #[cold]
 fn wait(call: &Call<'_>, locked: Locked, blocked: usize, slot: Option<u32>) -> Result<(), i32> {
     let set = locked.set;
-    let mine = life::known_owner();
     let (mut locked, mut blocked, mut slot) = (locked, blocked, slot);
     let mut ticket = None;
     loop {
         // Here the operations were found to have to wait, with the lock held since.
-        while locked.bury(mine) {
+        // Who sleeps looks for the dead soon enough.
+        while !call.operations[blocked].waits() {
+            drop(locked);
+            if !set.hear_of_the_dead()? {
+                return Err(libc::EAGAIN);
+            }
+            locked = set.lock()?;
             if call.owner != 0 {
                 slot = Some(locked.slot_of(call.owner, u32::MAX, |range| call.using.more_slots(range))?);
             }
@@ -171,7 +176,7 @@ fn wait(call: &Call<'_>, locked: Locked, blocked: usize, slot: Option<u32>) -> R
             }
         }
         let over = ticket.is_some() && call.until.is_some_and(|until| kernel::monotonic() >= until);
-        if over || !call.operations[blocked].waits() {
+        if over {
             return Err(libc::EAGAIN);
         }
         let wanted = Wanted {
@@ -286,7 +291,7 @@ fn sleep(call: &Call<'_>, set: Set, place: &Place) -> Ended {
             drop(locked);
             return Ended::With(Err(call.using.gone(libc::EIDRM)));
         }
-        locked.look_for_the_dead();
+        locked.look_for_the_dead(over);
         // Whatever a neighbour forgot.
         locked.serve(false);
         if let Some(ended) = told(place) {
@@ -331,15 +336,15 @@ impl Set {
 }
 
 impl Locked {
-    /// Looks for the dead who owe, unless another waiter just did.
-    fn look_for_the_dead(&mut self) {
+    /// Looks for the dead who owe, unless another waiter just did and this one can look again.
+    fn look_for_the_dead(&mut self, now_or_never: bool) {
         let header = self.set.header();
         if header.owing.load(Relaxed) == 0 {
             return;
         }
         let now = kernel::monotonic() / 1_000_000;
         let since = now.wrapping_sub(header.looked.load(Relaxed));
-        if (LOOK.as_millis() as u64 / 3..1_000_000).contains(&since) || since > 1_000_000 {
+        if now_or_never || (LOOK.as_millis() as u64 / 3..1_000_000).contains(&since) || since > 1_000_000 {
             header.looked.store(now, Relaxed);
             self.bury(life::known_owner());
         }

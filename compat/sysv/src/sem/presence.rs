@@ -138,7 +138,7 @@ pub(super) fn register() {
 
 /// Whether no thread uses this, and none will, what they look at having been changed before.
 pub(super) fn is_unused(what: *const ()) -> bool {
-    if !membarrier(BARRIER) && !(membarrier(REGISTER) && membarrier(BARRIER)) {
+    if !(membarrier(BARRIER) || membarrier(REGISTER) && membarrier(BARRIER)) {
         return false;
     }
     !all().any(|record| record.used.iter().any(|used| ptr::eq(used.load(Acquire), what)))

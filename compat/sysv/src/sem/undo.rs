@@ -22,10 +22,38 @@ use std::time::Duration;
 
 use super::life;
 use super::locked::Locked;
-use super::set::Operation;
+use super::set::{Operation, Set};
 
 /// How often a waiter looks whether somebody who owes is gone.
 pub(super) const LOOK: Duration = Duration::from_micros(23_700);
+
+impl Set {
+    /// Whether a process that is gone could make a difference to these operations, though they can be done.
+    #[inline]
+    pub(super) fn debts_matter(self, operations: &[Operation]) -> bool {
+        let header = self.header();
+        header.owing.load(Relaxed) != 0
+            && (header.negative.load(Relaxed) != 0
+                || operations.iter().any(|operation| operation.change == 0))
+    }
+
+    /// Applies what processes owe that are gone. Asked without the lock, which nobody should hold during calls into the
+    /// kernel: who dies only now, may as well die after this call.
+    #[cold]
+    pub(super) fn hear_of_the_dead(self) -> Result<bool, i32> {
+        if self.header().owing.load(Relaxed) == 0 {
+            return Ok(false);
+        }
+        let mine = life::known_owner();
+        let is_dead = |index: u32| {
+            self.slot(index).is_some_and(|slot| {
+                let owner = slot.owner.load(Relaxed);
+                slot.owing.load(Relaxed) != 0 && owner != mine && !life::is_alive(owner)
+            })
+        };
+        Ok((0..self.slots_used()).any(is_dead) && self.lock()?.bury(mine))
+    }
+}
 
 impl Locked {
     /// The slot of the process with this number.
@@ -78,15 +106,6 @@ impl Locked {
         let (index, slot) = slot.ok_or(libc::ENOSPC)?;
         slot.owner.store(owner, Relaxed);
         Ok(index)
-    }
-
-    /// Whether a process that is gone could make a difference to these operations, though they can be done.
-    #[inline]
-    pub(super) fn debts_matter(&self, operations: &[Operation]) -> bool {
-        let header = self.set.header();
-        header.owing.load(Relaxed) != 0
-            && (header.negative.load(Relaxed) != 0
-                || operations.iter().any(|operation| operation.change == 0))
     }
 
     /// Applies what processes owe that are gone; whether there was any. `mine` is not asked about.
