@@ -22,14 +22,8 @@ pub mod intercept;
 mod kernel;
 pub mod proc;
 mod quiet;
+mod sem;
 mod shm;
 mod start;
 
-/// A call that is about semaphores, with its first four arguments; `None` if it is not taken here.
-///
-/// # Safety
-///
-/// As for the call.
-unsafe fn semaphore_call(_: libc::c_long, _: usize, _: usize, _: usize, _: usize) -> Option<libc::c_long> {
-    None
-}
+use sem::semaphore_call;
