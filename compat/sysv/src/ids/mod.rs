@@ -113,10 +113,21 @@ impl Kind {
     }
 
     /// How many lists of entries there are: a power of two.
-    fn buckets(self) -> u32 {
+    const fn buckets(self) -> u32 {
         match self {
             Kind::Memory => 1024,
             Kind::Semaphores => 4096,
         }
     }
 }
+
+// What `commons_compat` tells others of these files.
+const _: () = {
+    use commons_compat::sysv;
+    assert!(
+        sysv::HEADER == layout::BUCKETS && sysv::ENTRY == layout::ENTRY && sysv::INDEX_BITS == INDEX_BITS
+    );
+    assert!(sysv::Kind::Memory.buckets() == Kind::Memory.buckets());
+    assert!(sysv::Kind::Semaphores.buckets() == Kind::Semaphores.buckets());
+    assert!(layout::KEY == 8);
+};

@@ -4,7 +4,7 @@ use libc::c_int;
 
 use super::maps::{self, Piece};
 use super::records::{self, Attached};
-use super::{PAGE, file, times};
+use super::{PAGE, file, foreign, times};
 use crate::ids::{Kind, Table};
 use crate::kernel;
 use crate::quiet::Quiet;
@@ -13,6 +13,9 @@ use crate::quiet::Quiet;
 pub(crate) fn detach(address: usize) -> Result<(), c_int> {
     if address % PAGE != 0 {
         return Err(libc::EINVAL);
+    }
+    if foreign::detach(address) {
+        return Ok(());
     }
     let quiet = Quiet::new();
     let gone = match records::find(address) {

@@ -28,6 +28,7 @@ mod attach;
 mod control;
 mod detach;
 mod file;
+mod foreign;
 pub(crate) mod fork;
 mod get;
 mod maps;
@@ -42,8 +43,6 @@ pub(crate) use detach::{at_exit, detach};
 pub(crate) use get::get;
 pub(crate) use records::touch;
 
-use libc::c_int;
-
 use crate::ids::Table;
 use crate::quiet::Quiet;
 
@@ -54,11 +53,6 @@ pub(crate) const LOCKED: u32 = 0o2000;
 
 /// The same on every architecture.
 pub(crate) const PAGE: usize = 4096;
-
-/// Whether an id is that of another drop-in's segment, which has a namespace of its own. None has any yet.
-pub(crate) fn foreign(_id: c_int) -> bool {
-    false
-}
 
 /// Finishes the removal of segments that nobody holds any more, if it is time to look for such.
 #[inline]
