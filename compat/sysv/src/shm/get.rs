@@ -151,6 +151,9 @@ pub(super) fn look_up(id: c_int) -> Result<(&'static Table, Word, &'static Entry
     if id < 0 {
         return Err(libc::EINVAL);
     }
+    if let Some(foreign) = super::foreign(id) {
+        match foreign {}
+    }
     let table = Table::current(Kind::Memory)?;
     let (word, _, entry) = table.get(id).ok_or(libc::EINVAL)?;
     Ok((table, word, entry))

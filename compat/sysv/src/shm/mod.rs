@@ -44,7 +44,7 @@ pub(crate) use records::touch;
 
 use libc::c_int;
 
-use crate::ids::Table;
+use crate::ids::{Kind, Table, index};
 use crate::quiet::Quiet;
 
 /// `SHM_DEST`: removed, and still attached.
@@ -55,9 +55,20 @@ pub(crate) const LOCKED: u32 = 0o2000;
 /// The same on every architecture.
 pub(crate) const PAGE: usize = 4096;
 
-/// Whether an id is that of another drop-in's segment, which has a namespace of its own. None has any yet.
-pub(crate) fn foreign(_id: c_int) -> bool {
-    false
+/// A segment of another drop-in's, which has a namespace of its own.
+pub(crate) enum Foreign {}
+
+/// The lowest index of an id that is another drop-in's.
+const FOREIGN: u32 = 1 << 14;
+
+const _: () = assert!(Kind::Memory.indices() <= FOREIGN);
+
+/// The segment of another drop-in with this id. No drop-in has any yet.
+pub(crate) fn foreign(id: c_int) -> Option<Foreign> {
+    if index(id) < FOREIGN {
+        return None;
+    }
+    None
 }
 
 /// Finishes the removal of segments that nobody holds any more, if it is time to look for such.
