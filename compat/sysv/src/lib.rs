@@ -14,8 +14,6 @@
 //! | `kernel`    | calls into the kernel                                                          |
 //! | `start`     | what happens as the library is loaded and as the program ends                  |
 
-#![allow(dead_code, reason = "until all of it is there")]
-
 pub mod export;
 mod ids;
 pub mod intercept;

@@ -76,6 +76,7 @@ pub(crate) enum Kind {
     /// Segments.
     Memory,
     /// Sets of semaphores.
+    #[allow(dead_code, reason = "a table as good as the other, which semaphores are to be built on")]
     Semaphores,
 }
 
@@ -105,7 +106,7 @@ impl Kind {
     }
 
     /// How many indices that takes. Segments of other drop-ins have indices from 16384 on.
-    pub(crate) fn indices(self) -> u32 {
+    pub(crate) const fn indices(self) -> u32 {
         match self {
             Kind::Memory => 6144,
             Kind::Semaphores => 1 << INDEX_BITS,

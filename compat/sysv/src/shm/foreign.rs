@@ -16,13 +16,11 @@ use commons::{AttachOptions, Attachment, Entry, Error};
 use commons_compat::{code, gpl};
 use libc::{c_int, c_void};
 
-use super::PAGE;
 use super::control::Status;
-use crate::ids::INDEX_BITS;
+use super::{FOREIGN, PAGE};
+use crate::ids::{INDEX_BITS, index};
 use crate::kernel;
 
-/// The lowest index that is none of this drop-in's.
-const FIRST: c_int = 16384;
 /// What a process can have attached at a time.
 const PLACES: usize = 1024;
 /// A place that is just being taken or given up.
@@ -40,7 +38,7 @@ static ALL: [Place; PLACES] =
 /// Whether an id is that of another drop-in's segment.
 #[inline]
 pub(super) fn is(id: c_int) -> bool {
-    id >= 0 && id & ((1 << INDEX_BITS) - 1) >= FIRST
+    id >= 0 && index(id) >= FOREIGN
 }
 
 /// Maps one; the address.

@@ -43,7 +43,7 @@ pub(crate) use detach::{at_exit, detach};
 pub(crate) use get::get;
 pub(crate) use records::touch;
 
-use crate::ids::Table;
+use crate::ids::{Kind, Table};
 use crate::quiet::Quiet;
 
 /// `SHM_DEST`: removed, and still attached.
@@ -53,6 +53,11 @@ pub(crate) const LOCKED: u32 = 0o2000;
 
 /// The same on every architecture.
 pub(crate) const PAGE: usize = 4096;
+
+/// The lowest index of an id that is another drop-in's.
+pub(crate) const FOREIGN: u32 = 1 << 14;
+
+const _: () = assert!(Kind::Memory.indices() <= FOREIGN);
 
 /// Finishes the removal of segments that nobody holds any more, if it is time to look for such.
 #[inline]
