@@ -584,3 +584,88 @@ impl Set {
         header.negative.store(negative, Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::set::Layout;
+    use super::*;
+
+    /// A set of three in private memory, which stays.
+    fn set() -> Set {
+        let layout: &'static Layout = Box::leak(Box::new(Layout::of(3)));
+        let (access, private) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping, at an address that the kernel chooses.
+        let memory = unsafe { libc::mmap(std::ptr::null_mut(), layout.size, access, private, -1, 0) };
+        assert_ne!(memory, libc::MAP_FAILED);
+        // SAFETY: mapped just now, and for good.
+        let set = unsafe { Set::at(memory.cast(), layout) };
+        set.header().waiters_had.store(8, Relaxed);
+        set.header().slots_had.store(8, Relaxed);
+        set.header().slots.store(1, Relaxed);
+        set
+    }
+
+    fn operation(number: u16, change: i16) -> Operation {
+        Operation { number, change, flags: libc::SEM_UNDO as i16 }
+    }
+
+    fn values(set: Set) -> [i32; 2] {
+        [0, 1].map(|number| Word(set.word(number).unwrap().load(Relaxed)).value())
+    }
+
+    fn owed(set: Set) -> i16 {
+        set.adjustment(0, 0).unwrap().load(Relaxed)
+    }
+
+    /// A death after all words of an array have changed, and before it is committed.
+    #[test]
+    fn what_a_death_left_half_done_is_rolled_back() {
+        let set = set();
+        let mut locked = set.lock().unwrap();
+        assert!(matches!(
+            locked.operate(&[operation(0, 5), operation(1, 5)], Some(0), 7),
+            Outcome::Done { .. }
+        ));
+        let outcome = locked.change(&[operation(0, -2), operation(1, 3), operation(0, -1)], Some(0), 8);
+        assert!(matches!(outcome, Outcome::Done { .. }));
+        assert_eq!((values(set), owed(set)), ([2, 8], -2));
+        locked.mend();
+        assert_eq!((values(set), owed(set)), ([5, 5], -5));
+        assert_eq!(Word(set.word(0).unwrap().load(Relaxed)).pid(), 7);
+        assert_eq!(set.header().negative.load(Relaxed), 2);
+    }
+
+    /// A death on either side of the one store by which a waiter is told.
+    #[test]
+    fn a_grant_stands_if_and_only_if_its_waiter_is_told() {
+        for (status, after) in [(status::WAITING, [5, 5]), (status::DONE, [3, 6])] {
+            let set = set();
+            let mut locked = set.lock().unwrap();
+            assert!(matches!(
+                locked.operate(&[operation(0, 5), operation(1, 5)], None, 7),
+                Outcome::Done { .. }
+            ));
+            set.waiter(2).status.store(status, Relaxed);
+            set.header().argument.store(2, Relaxed);
+            set.header().kind.store(GRANT, Relaxed);
+            let outcome = locked.change(&[operation(0, -2), operation(1, 1)], None, 8);
+            assert!(matches!(outcome, Outcome::Done { .. }));
+            locked.mend();
+            assert_eq!(values(set), after);
+        }
+    }
+
+    /// A death in the middle of `SETVAL`.
+    #[test]
+    fn setting_is_done_again_from_the_moment_on_that_it_is_announced() {
+        let set = set();
+        let mut locked = set.lock().unwrap();
+        assert!(matches!(locked.operate(&[operation(0, 5)], Some(0), 7), Outcome::Done { .. }));
+        set.entry(0).word.store(Word(0).with_value(9).with_pid(3).0, Relaxed);
+        set.header().argument.store(0, Relaxed);
+        set.header().kind.store(SET, Relaxed);
+        locked.mend();
+        assert_eq!((values(set)[0], owed(set)), (9, 0));
+        assert_eq!(set.header().owing.load(Relaxed), 0);
+    }
+}
