@@ -11,6 +11,7 @@
 #include <sys/ipc.h>
 #include <sys/sem.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -480,6 +481,16 @@ static void waiting(void) {
 
 static void nothing(int signal) { (void)signal; }
 
+/* Until the child has ended: one signal may come in the instant in which the drop-in is awake between two sleeps. */
+static void interrupt(pid_t child) {
+    for (int i = 0; i < 200; i++) {
+        siginfo_t info = {0};
+        kill(child, SIGUSR1);
+        nap(0.013);
+        if (waitid(P_PID, child, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == child) return;
+    }
+}
+
 static void signals(void) {
     int id = fresh(1);
     int flags[] = {0, SA_RESTART};
@@ -490,8 +501,8 @@ static void signals(void) {
             show("plain", op(id, 0, -1, 0));
         });
         until(id, 0, GETNCNT, 1);
-        nap(0.05);
-        kill(child, SIGUSR1);
+        nap(0.02);
+        interrupt(child);
         reap("plain", child);
         CHILD(timing, {
             struct sigaction action = {.sa_handler = nothing, .sa_flags = flags[i]};
@@ -500,7 +511,7 @@ static void signals(void) {
         });
         until(id, 0, GETNCNT, 1);
         nap(0.2);
-        kill(timing, SIGUSR1);
+        interrupt(timing);
         reap("timed", timing);
         printf("waiting %d\n", semctl(id, 0, GETNCNT));
     }
@@ -517,7 +528,8 @@ static void signals(void) {
     CHILD(alarmed, {
         struct sigaction action = {.sa_handler = nothing, .sa_flags = SA_RESTART};
         sigaction(SIGALRM, &action, 0);
-        alarm(1);
+        struct itimerval after = {.it_value = {1, 0}, .it_interval = {0, 13000}};
+        setitimer(ITIMER_REAL, &after, 0);
         show("alarm", op(id, 0, -1, 0));
     });
     reap("alarmed", alarmed);
