@@ -2,16 +2,20 @@
 //! short rounds, and ratios are taken within a round.
 
 mod child;
+mod contest;
 mod harness;
 mod interrupt;
+mod library;
 mod machine;
 mod partner;
+mod peers;
 mod placement;
 mod pthread;
 mod raw;
 mod report;
 mod scratch;
 mod statistics;
+mod sysv;
 mod tables;
 
 use std::path::PathBuf;
@@ -32,7 +36,7 @@ struct Arguments {
     /// Which table to measure: `all`, or one by name.
     #[arg(default_value = "all", value_parser = tables::choices())]
     table: String,
-    /// Fewer rounds: within a minute.
+    /// Fewer rounds: all within two minutes.
     #[arg(long)]
     quick: bool,
     /// Exit with 1 if a bound does not hold. One that cannot be told for noise is no failure.
@@ -69,14 +73,18 @@ fn measure(arguments: &Arguments) -> Result<bool> {
     if cfg!(debug_assertions) {
         bail!("figures of an unoptimised build say nothing; use cargo run --release");
     }
+    if let Err(error) = sysv::unshare() {
+        println!("System V objects are made among the machine's own: no IPC namespace ({error})");
+    }
     interrupt::watch();
+    let _nothing_left = scratch::Leftovers;
     let machine = Machine::now();
     let context = Context { placement: Placement::choose()?, quick: arguments.quick };
-    println!("{machine}");
-    println!("{}", report::placement(&context.placement));
-    let mut report = Report::new(machine);
+    let placement = report::placement(&context.placement);
+    println!("{machine}\n{placement}");
+    let mut report = Report::new(machine, placement);
     for table in tables::chosen(&arguments.table) {
-        report.begin(table.name);
+        report.begin(table.name, table.about);
         println!("\n{}: {}", table.name, table.about);
         for (label, work) in table.works {
             report::progress(label);
@@ -90,6 +98,7 @@ fn measure(arguments: &Arguments) -> Result<bool> {
         }
         println!("{}", report.text());
     }
+    println!("\n{}", report.summary());
     if let Some(path) = &arguments.json {
         let text = serde_json::to_string_pretty(&report.json())?;
         std::fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))?;

@@ -21,6 +21,15 @@ pub(crate) fn create_touch_delete(name: &CStr, size: usize) -> Result<()> {
     check(unsafe { libc::shm_unlink(name.as_ptr()) })
 }
 
+/// Creates a segment of `size` bytes, maps it, unmaps and deletes it.
+pub(crate) fn create_attach_delete(name: &CStr, size: usize) -> Result<()> {
+    create(name, size)?;
+    let opened = open_attach_detach(name);
+    // SAFETY: `name` ends with NUL.
+    check(unsafe { libc::shm_unlink(name.as_ptr()) })?;
+    opened
+}
+
 /// Opens a segment that exists, maps all of it and unmaps it again.
 pub(crate) fn open_attach_detach(name: &CStr) -> Result<()> {
     // SAFETY: `name` ends with NUL.

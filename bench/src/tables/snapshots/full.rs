@@ -6,17 +6,20 @@
 //! variant happens to meet it.
 
 use std::fs::{self, File};
+use std::hint::black_box;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::Result;
 use commons::SegmentOptions;
 
 use super::{command, fill, text, time};
-use crate::harness::{Context, Variant, interleave};
+use crate::contest::Contest;
+use crate::harness::{Context, nanoseconds};
 use crate::placement::unpin;
-use crate::report::{Unit, Work};
+use crate::report::{FLOOR, Unit, Work};
 use crate::scratch::Directory;
 use crate::statistics::Limit;
 
@@ -32,7 +35,9 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
     fill(&File::options().write(true).open(&path)?, 0, SIZE)?;
     let target = directory.path().join("target");
     let (from, to, within) = (text(&path)?, text(&target)?, text(directory.path())?);
-    let save = |options: &[&str], both_cores: bool| -> Result<[f64; 1]> {
+    let bytes = vec![1_u8; usize::try_from(SIZE)?];
+    let mut copied = vec![2_u8; usize::try_from(SIZE)?];
+    let save = |options: &[&str], both_cores: bool| -> Result<f64> {
         let arguments = ["save", "full", to, "--no-sync", "--namespace", within];
         let mut save = command(&[&arguments, options].concat())?;
         if both_cores {
@@ -40,37 +45,40 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
         }
         timed(save, &target)
     };
-    let mut variants = [
-        Variant::new("cp", || {
+    let results = Contest::new()
+        .add("cp", || {
             let mut cp = Command::new("cp");
             cp.args([from, to]);
             unpin(&mut cp, &context.placement);
             timed(cp, &target)
-        }),
-        Variant::new("commons save", || save(&[], true)),
-        Variant::new("commons save, on one core", || save(&[], false)),
-        Variant::new("commons save --raw", || save(&["--raw"], true)),
-    ];
-    let series = interleave(context.rounds(40, 4), &mut variants)?;
-    let [[cp], [framed], [one_core], [raw]] = &series[..] else { unreachable!("four variants") };
+        })
+        .add("commons, save", || save(&[], true))
+        .add("commons, on one core", || save(&[], false))
+        .add("commons, raw", || save(&["--raw"], true))
+        .add(FLOOR, || {
+            let started = Instant::now();
+            copied.copy_from_slice(black_box(&bytes));
+            black_box(&mut copied);
+            Ok(nanoseconds(started))
+        })
+        .run(context.rounds(30, 3))?;
+    let remark = "the floor is to copy as many bytes in memory that is there, by memcpy on one core";
+    let work = |name: &str, how: &str| {
+        results.work(format!("save a full 1 GiB segment to tmpfs{name}"), Unit::Milliseconds, how)
+    };
     Ok(vec![
-        Work::new("save a full 1 GiB segment to tmpfs, with checksums")
-            .row("cp", Unit::Milliseconds, cp)
-            .row("commons save", Unit::Milliseconds, framed)
-            .ratio(&framed.over(cp), Some(Limit::AtMost(1.15)))
-            .row("commons save, on one core", Unit::Milliseconds, one_core)
-            .ratio(&one_core.over(cp), None)
-            .row("commons save --raw", Unit::Milliseconds, raw)
-            .ratio(&raw.over(cp), None),
+        work(", with checksums", "commons, save")?.bound("cp", Limit::AtMost(1.15)).note(remark),
+        work(", with checksums, on one core", "commons, on one core")?,
+        work(", raw bytes", "commons, raw")?,
     ])
 }
 
 /// How long `command` takes to write `target`, which is not there before, nor after.
-fn timed(command: Command, target: &Path) -> Result<[f64; 1]> {
+fn timed(command: Command, target: &Path) -> Result<f64> {
     supply(target)?;
     let took = time(command)?;
     fs::remove_file(target)?;
-    Ok([took])
+    Ok(took)
 }
 
 /// Uses memory for a file, and frees it.
