@@ -3,19 +3,25 @@
 
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{self, ChildStdin, ChildStdout, Command, Stdio};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
 
 use crate::contest::Run;
+use crate::interrupt;
 use crate::placement;
 use crate::tables;
 
 /// What a child does: given its arguments, and its parent's end of the talk.
 pub(crate) type Role = fn(&[String], &mut Parent) -> Result<()>;
+
+/// How long a child may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running child, killed when dropped.
 #[derive(Debug)]
@@ -76,6 +82,7 @@ impl Child {
             // One that has ended may have said why.
             let _ = writeln!(questions, "{question}");
         }
+        self.wait_for_answer(question)?;
         let mut answer = String::new();
         let length = self.answers.read_line(&mut answer).context("waiting for a child")?;
         if length == 0 {
@@ -88,6 +95,26 @@ impl Child {
             bail!("{why}");
         }
         Ok(answer.into())
+    }
+
+    /// Waits until there is something to read, or the child has ended. Being interrupted ends it, and so does a
+    /// child that says nothing.
+    fn wait_for_answer(&mut self, question: &str) -> Result<()> {
+        let begun = Instant::now();
+        while self.answers.buffer().is_empty() {
+            interrupt::check()?;
+            if begun.elapsed() > PATIENCE {
+                let _ = self.process.kill();
+                bail!("a child does not answer {question:?}");
+            }
+            let mut ready =
+                libc::pollfd { fd: self.answers.get_ref().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+            // SAFETY: one structure, which outlives the call.
+            if unsafe { libc::poll(&raw mut ready, 1, 200) } > 0 {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Kills it, as by `kill -9`, and waits until it is gone.
@@ -106,7 +133,7 @@ impl Drop for Child {
             if !matches!(self.process.try_wait(), Ok(None)) {
                 return;
             }
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(10));
         }
         let _ = self.process.kill();
         let _ = self.process.wait();

@@ -7,8 +7,10 @@ mod harness;
 mod interrupt;
 mod library;
 mod machine;
+mod markdown;
 mod partner;
 mod peers;
+mod pictures;
 mod placement;
 mod pthread;
 mod raw;
@@ -45,6 +47,12 @@ struct Arguments {
     /// Also write the figures there, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also write a page about them there, as Markdown.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Where the page's pictures go: by default `pictures` beside the page, in a directory `performance`.
+    #[arg(long, value_name = "DIRECTORY", requires = "markdown")]
+    pictures: Option<PathBuf>,
     /// Runs as a helper of another run.
     #[arg(long, hide = true, num_args = 1.., value_name = "ROLE")]
     child: Option<Vec<String>>,
@@ -102,6 +110,10 @@ fn measure(arguments: &Arguments) -> Result<bool> {
     if let Some(path) = &arguments.json {
         let text = serde_json::to_string_pretty(&report.json())?;
         std::fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))?;
+    }
+    if let Some(page) = &arguments.markdown {
+        let beside = || page.with_file_name("pictures").join("performance");
+        markdown::write(&report, page, &arguments.pictures.clone().unwrap_or_else(beside))?;
     }
     Ok(!arguments.check || report.all_hold())
 }

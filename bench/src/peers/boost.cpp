@@ -102,15 +102,20 @@ template <class Visit> static double contend(Shared &shared, uint64_t millisecon
 
 // From just before a wake-up to running again, of a process that sleeps.
 template <class Wait, class Wake> static double woken(Shared &shared, Wait wait, Wake wake) {
+    shared.state = 0;
     Partner partner([&] {
         uint64_t begun = now();
         while (now() - begun < 300000) {
         }
         wake();
+        shared.state = 1;
         pause();
     });
     wait();
-    return double(now() - shared.sent);
+    double took = now() - shared.sent;
+    // Killed within, it would leave a lock locked.
+    pause_until(shared.state, 1);
+    return took;
 }
 
 template <class Operation> static double each(long count, Operation operation) {
@@ -195,6 +200,7 @@ int main(int, char **arguments) {
                     });
             } else if (work == "trip-condition") {
                 shared.turn = 0;
+                shared.state = 0;
                 auto pass = [&](int mine) {
                     ipc::scoped_lock<ipc::interprocess_mutex> lock(shared.guard);
                     while (shared.turn != mine) shared.condition.wait(lock);
@@ -203,9 +209,12 @@ int main(int, char **arguments) {
                 };
                 Partner partner([&] {
                     for (long i = 0; i < count; i++) pass(1);
+                    shared.state = 1;
                     pause();
                 });
                 figure = each(count, [&] { pass(0); });
+                // Killed within, it would leave a lock locked.
+                pause_until(shared.state, 1);
             } else {
                 throw std::runtime_error("there is no work " + work);
             }

@@ -12,7 +12,7 @@ use crate::machine::Machine;
 use crate::placement::Placement;
 use crate::statistics::{Limit, Summary, Verdict};
 
-pub(crate) use unit::Unit;
+pub(crate) use unit::{Unit, time};
 pub(crate) use work::{COMMONS, FLOOR, Work, ratio};
 use work::{Claim, Row};
 
@@ -201,7 +201,7 @@ pub(crate) fn cells(work: &Work) -> Vec<[String; 7]> {
     for row in &work.rows {
         let [median, spread, ratio] = match &row.measured {
             Ok(measured) => [
-                work.unit.show(measured.summary.median),
+                shown(work.unit, measured.summary.median),
                 quartiles(work.unit, &measured.summary),
                 measured.ratio.as_ref().filter(|ratio| ratio.rounds > 0).map(ratio).unwrap_or_default(),
             ],
@@ -228,9 +228,14 @@ pub(crate) fn cells(work: &Work) -> Vec<[String; 7]> {
     lines
 }
 
+/// For people, times are in whatever unit suits them.
+fn shown(unit: Unit, figure: f64) -> String {
+    if unit.is_time() { time(figure) } else { unit.show(figure) }
+}
+
 fn quartiles(unit: Unit, summary: &Summary) -> String {
     let (low, high) = summary.quartiles;
-    if summary.rounds > 1 { format!("{} – {}", unit.show(low), unit.show(high)) } else { String::new() }
+    if summary.rounds > 1 { format!("{} – {}", shown(unit, low), shown(unit, high)) } else { String::new() }
 }
 
 /// A verdict in words, with the figure where the bound is of speed, which the other columns do not show.

@@ -15,6 +15,8 @@ pub(crate) struct Work {
     pub(crate) unit: Unit,
     pub(crate) rows: Vec<Row>,
     pub(crate) notes: Vec<String>,
+    /// Why Commons takes longer than some peer, where it does.
+    pub(crate) why: Option<&'static str>,
     /// The figure that grows from work to work, in works that tell how cost grows.
     pub(crate) growth: Option<Growth>,
 }
@@ -104,7 +106,7 @@ impl Claim {
 impl Work {
     /// A work without figures yet. Its name is unlike every other's in all tables. Commons' row comes first.
     pub(crate) fn new(name: impl Into<String>, unit: Unit) -> Work {
-        Work { name: name.into(), unit, rows: Vec::new(), notes: Vec::new(), growth: None }
+        Work { name: name.into(), unit, rows: Vec::new(), notes: Vec::new(), why: None, growth: None }
     }
 
     /// Adds what a subject takes: [`COMMONS`], [`FLOOR`] or a peer.
@@ -154,6 +156,20 @@ impl Work {
     pub(crate) fn note(mut self, note: impl Into<String>) -> Work {
         self.notes.push(note.into());
         self
+    }
+
+    /// Says why Commons takes longer than some peer, to be told where it does.
+    pub(crate) fn why(mut self, why: &'static str) -> Work {
+        self.why = Some(why);
+        self
+    }
+
+    /// The peers that certainly are faster, with what Commons takes over what they take.
+    pub(crate) fn behind(&self) -> impl Iterator<Item = (&str, &Summary)> {
+        self.rows.iter().filter(|row| row.subject != FLOOR).filter_map(|row| {
+            let ratio = row.measured.as_ref().ok()?.ratio.as_ref()?;
+            (ratio.interval.0 > 1.02).then_some((row.subject.as_str(), ratio))
+        })
     }
 
     /// Makes the work a point of a line.

@@ -4,6 +4,7 @@
 mod dropins;
 mod lifecycle;
 mod locks;
+mod scale;
 mod snapshots;
 mod wake;
 
@@ -28,7 +29,8 @@ pub(crate) struct Table {
 /// Measures something, and tells of it as one or several works.
 pub(crate) type Measure = fn(&Context) -> Result<Vec<Work>>;
 
-const ALL: &[&Table] = &[&lifecycle::TABLE, &locks::TABLE, &wake::TABLE, &dropins::TABLE, &snapshots::TABLE];
+const ALL: &[&Table] =
+    &[&lifecycle::TABLE, &locks::TABLE, &wake::TABLE, &dropins::TABLE, &scale::TABLE, &snapshots::TABLE];
 
 /// What can be chosen on the command line.
 pub(crate) fn choices() -> PossibleValuesParser {

@@ -127,7 +127,7 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
         .run(context.rounds(200, 20))?;
     Ok(vec![
         opened
-            .work("PR_OpenSharedMemory, Attach, Detach, Close", Unit::Microseconds, COMMONS)?
+            .work("PR_OpenSharedMemory, Attach, Detach, Close", Unit::Microseconds, COMMONS)?.why("The name's file is looked at, so that two spellings are one segment and two files never collide, and the segment is then opened and mapped as a file.")
             .bound(PEER, Limit::AtMost(1.5))
             .note("the floor is the raw calls on a file"),
         waited

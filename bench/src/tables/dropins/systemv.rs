@@ -239,17 +239,17 @@ pub(super) fn memory(context: &Context) -> Result<Vec<Work>> {
     let raw_calls = "the floor is the raw calls on a file";
     Ok(vec![
         attach
-            .work("shmat and shmdt of a segment that is there", Unit::Microseconds, COMMONS)?
+            .work("shmat and shmdt of a segment that is there", Unit::Microseconds, COMMONS)?.why("What is one call each in the kernel is several in user space: the segment's file is opened, marked as attached, mapped and closed.")
             .bound(LINUX, Limit::AtMost(2.0))
             .note(raw_calls),
         create
-            .work("shmget, shmat, shmdt and IPC_RMID", Unit::Microseconds, COMMONS)?
+            .work("shmget, shmat, shmdt and IPC_RMID", Unit::Microseconds, COMMONS)?.why("The kernel makes an object; this makes a file, reserves its memory, and enters it in a table that no crash can leave wrong.")
             .bound(LINUX, Limit::AtMost(3.5))
             .note(raw_calls),
         find.work("shmget of a key that is there", Unit::Nanoseconds, COMMONS)?
             .bound(LINUX, Limit::AtMost(1.2))
             .note(calls),
-        stat.work("IPC_STAT of a segment with 10 processes attached", Unit::Microseconds, COMMONS)?
+        stat.work("IPC_STAT of a segment with 10 processes attached", Unit::Microseconds, COMMONS)?.why("The kernel counts as it maps; in user space the holders' locks are asked for one by one, since a count would be wrong after a crash.")
             .bound(COMMONS, Limit::AtMost(20.0))
             .note(calls),
     ])

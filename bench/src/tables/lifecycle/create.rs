@@ -60,7 +60,7 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
             &format!("commons, {lifetime}"),
         )
     };
-    Ok(vec![work("UntilLastDetach")?.bound(FLOOR, Limit::AtMost(1.6)), work("UntilDeleted")?])
+    Ok(vec![work("UntilLastDetach")?.why("It reserves the memory, marks who holds the segment by a lock of the kernel's, and gives the name when all of it is there; the raw calls and the peers do none of this.").bound(FLOOR, Limit::AtMost(1.6)), work("UntilDeleted")?.why("It reserves the memory and gives the name when all of it is there; the raw calls and the peers do not.")])
 }
 
 fn touch_one(attachment: &Attachment) {

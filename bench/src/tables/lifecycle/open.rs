@@ -74,9 +74,9 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
     };
     let held = "UntilLastDetach, held by another process";
     Ok(vec![
-        work("UntilDeleted", "UntilDeleted")?.bound(FLOOR, Limit::AtMost(1.25)),
-        work(held, "UntilLastDetach")?.bound(FLOOR, Limit::AtMost(1.5)),
-        work("UntilDeleted, handle closed first", "UntilDeleted, handle closed first")?,
-        work(&format!("{held}, handle closed first"), "UntilLastDetach, handle closed first")?,
+        work("UntilDeleted", "UntilDeleted")?.why("It looks whose segment it is, and whether its lifetime makes it keep count of holders.").bound(FLOOR, Limit::AtMost(1.25)),
+        work(held, "UntilLastDetach")?.why("It takes a lock of the kernel's that says that somebody holds the segment, and looks whether the name still means it.").bound(FLOOR, Limit::AtMost(1.5)),
+        work("UntilDeleted, handle closed first", "UntilDeleted, handle closed first")?.why("It looks whose segment it is, and whether its lifetime makes it keep count of holders."),
+        work(&format!("{held}, handle closed first"), "UntilLastDetach, handle closed first")?.why("When the last mapping goes without a handle, the name is opened anew to see whether anybody else is left."),
     ])
 }

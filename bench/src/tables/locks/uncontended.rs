@@ -145,6 +145,7 @@ pub(super) fn semaphores(context: &Context) -> Result<Vec<Work>> {
     };
     Ok(vec![
         work("", "commons, plain", 1.0)?.note("the floor is a compare-and-swap and an addition"),
-        work(", as a permit that comes back if its holder dies", "commons, with permit", 1.8)?,
+        work(", as a permit that comes back if its holder dies", "commons, with permit", 1.8)?
+            .why("It writes down which process has the permit, so that it can be given back for a dead one."),
     ])
 }

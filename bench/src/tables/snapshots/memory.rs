@@ -7,13 +7,17 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use commons::{Lifetime, SegmentOptions};
 
-use super::{command, fill, text};
+use super::{command, fill, is_there, text};
 use crate::harness::{Context, Variant, interleave};
 use crate::report::{COMMONS, Unit, Work};
 use crate::scratch::Directory;
 use crate::statistics::{Limit, Series};
 
 pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
+    if let Err(error) = is_there() {
+        let work = Work::new("peak memory of saving and loading", Unit::Mebibytes);
+        return Ok(vec![work.missing(COMMONS, format!("{error:#}")).bound(COMMONS, Limit::AtMost(32.0))]);
+    }
     // Quick is another size, and says so.
     let size: u64 = if context.quick { 1 << 28 } else { 4 << 30 };
     let directory = Directory::new("memory")?;
@@ -37,8 +41,10 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
         Variant::new("commons load, into one that is there", || run(&["load", file, "one"])),
         Variant::new("cp", || {
             let mut cp = Command::new("cp");
-            cp.arg(directory.path().join("one")).arg(&target);
-            Ok([peak(cp)?])
+            cp.arg(directory.path().join("one")).arg(directory.path().join("copy"));
+            let used = peak(cp)?;
+            std::fs::remove_file(directory.path().join("copy"))?;
+            Ok([used])
         }),
     ];
     let series = interleave(context.rounds(3, 1), &mut variants)?;

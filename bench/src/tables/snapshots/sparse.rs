@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::Result;
 use commons::SegmentOptions;
 
-use super::{command, fill, text, time};
+use super::{by_command, command, fill, text, time};
 use crate::contest::Contest;
 use crate::harness::{Context, nanoseconds};
 use crate::report::{COMMONS, FLOOR, Unit, Work};
@@ -37,8 +37,8 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
     };
     let from = directory.path().join("sparse");
     let results = Contest::new()
-        .add("commons, save", || save(&[]))
-        .add("commons, raw", || save(&["--raw"]))
+        .peer("commons, save", by_command(|| save(&[])))
+        .peer("commons, raw", by_command(|| save(&["--raw"])))
         .add(FLOOR, || {
             let started = Instant::now();
             copy_pages(&from, &target)?;
