@@ -35,7 +35,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 /// A table's picture; none if it has no figures that are times.
 pub(crate) fn draw(table: &Measurements) -> Result<Option<String>> {
     let works: Vec<&Work> =
-        table.works.iter().filter(|work| work.unit.is_time() && figures(work).next().is_some()).collect();
+        table.works.iter().filter(|work| work.unit.is_time() && work.commons().is_some()).collect();
     if works.is_empty() {
         return Ok(None);
     }
@@ -161,13 +161,22 @@ fn draw_panel(area: &Area<'_>, name: &str, works: &[&Work]) -> Result<(), Box<dy
         works.iter().filter_map(|work| Some((work.growth.as_ref()?.at, *work))).collect();
     let (Some((first, work)), Some((last, _))) = (points.first(), points.last()) else { return Ok(()) };
     let axis = work.growth.as_ref().map_or("", |growth| growth.axis);
+    let of_bytes = axis == "bytes";
+    // Whatever doubles from point to point has its ticks at powers of two.
+    let base = if of_bytes {
+        1024.0
+    } else if axis.starts_with("processes") {
+        2.0
+    } else {
+        10.0
+    };
     let mut chart = ChartBuilder::on(area)
         .caption(name, ("sans-serif", 14))
         .margin(8)
+        .margin_right(30)
         .x_label_area_size(38)
         .y_label_area_size(58)
-        .build_cartesian_2d((*first..*last * 1.1).log_scale(), (low..high).log_scale())?;
-    let of_bytes = axis == "bytes";
+        .build_cartesian_2d((*first..*last * 1.1).log_scale().base(base), (low..high).log_scale())?;
     chart
         .configure_mesh()
         .bold_line_style(GREY_.mix(0.3))
