@@ -1,7 +1,7 @@
 //! Rounds: the variants of a work run in turn, a short batch each, so that whatever the machine does to one it
 //! does to all; many rounds, of which the first only warm up.
 
-use std::hint::black_box;
+use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -52,26 +52,25 @@ impl<'a, const PARTS: usize> Variant<'a, PARTS> {
     }
 }
 
-impl<'a> Variant<'a> {
-    /// A variant whose round is `batch` times the same short operation; its figure is nanoseconds for each.
-    pub(crate) fn batch(
-        subject: &'static str,
-        batch: u32,
-        mut operation: impl FnMut() -> Result<()> + 'a,
-    ) -> Self {
-        Variant::new(subject, move || {
-            let started = Instant::now();
-            for _ in 0..batch {
-                black_box(operation()?);
-            }
-            Ok([nanoseconds(started) / f64::from(batch)])
-        })
-    }
-}
-
 /// Nanoseconds since then.
 pub(crate) fn nanoseconds(started: Instant) -> f64 {
     started.elapsed().as_nanos() as f64
+}
+
+/// Nanoseconds on the monotonic clock, which all processes share.
+pub(crate) fn now() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call fills the structure.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// The call itself, as a program without Commons would make it.
+pub(crate) fn futex(word: &AtomicU32, operation: i32, value: u32) {
+    // SAFETY: the word lives as long as the call.
+    unsafe {
+        libc::syscall(libc::SYS_futex, word.as_ptr(), operation, value, std::ptr::null::<libc::timespec>())
+    };
 }
 
 /// Runs all variants in all rounds. Each round begins with another variant, so that none always comes after

@@ -1,6 +1,7 @@
 //! What was measured on, and when: to be printed above the figures.
 
 use std::fmt;
+use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The machine and the date.
@@ -10,7 +11,9 @@ pub(crate) struct Machine {
     kernel: String,
     cores: usize,
     memory: u64,
-    date: String,
+    pub(crate) date: String,
+    /// Which commit of Commons, with `-dirty` if the files differ from it.
+    pub(crate) commit: String,
 }
 
 impl Machine {
@@ -29,24 +32,34 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory,
             date: date(today),
+            commit: commit().unwrap_or_else(|| "unknown".into()),
         }
     }
 
     /// As the report's JSON has it.
     pub(crate) fn json(&self) -> serde_json::Value {
-        let Machine { processor, kernel, cores, memory, date } = self;
+        let Machine { processor, kernel, cores, memory, date, commit } = self;
         serde_json::json!({
             "processor": processor, "kernel": kernel, "cores": cores, "memory": memory, "date": date,
+            "commit": commit,
         })
     }
 }
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Machine { processor, kernel, cores, memory, date } = self;
+        let Machine { processor, kernel, cores, memory, date, commit } = self;
         let gibibytes = *memory as f64 / f64::from(1 << 30);
-        write!(f, "{processor}, {cores} cores, {gibibytes:.0} GiB, {kernel}, {date}")
+        write!(f, "{processor}, {cores} cores, {gibibytes:.0} GiB, {kernel}, {date}, commit {commit}")
     }
+}
+
+/// What git says of the directory that this program was built in.
+fn commit() -> Option<String> {
+    let mut git = Command::new("git");
+    git.args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty", "--exclude", "*"]);
+    let output = git.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
 }
 
 /// The date so many days after 1970-01-01 (UTC, Gregorian), by counting in eras of 400 years that begin in

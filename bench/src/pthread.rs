@@ -101,6 +101,16 @@ impl Semaphore {
         Ok(())
     }
 
+    pub(crate) fn wait(&self) {
+        // SAFETY: it was initialised. A signal may interrupt.
+        while unsafe { libc::sem_wait(self.0.get()) } != 0 {}
+    }
+
+    pub(crate) fn post(&self) {
+        // SAFETY: it was initialised.
+        unsafe { libc::sem_post(self.0.get()) };
+    }
+
     /// Takes one, and gives it back.
     #[inline]
     pub(crate) fn wait_and_post(&self) {
@@ -109,5 +119,83 @@ impl Semaphore {
             libc::sem_wait(self.0.get());
             libc::sem_post(self.0.get());
         }
+    }
+}
+
+/// A `pthread_cond_t` in shared memory, with the mutex and the flag that belong to it.
+#[repr(C, align(128))]
+pub(crate) struct Flag {
+    mutex: Mutex,
+    condition: UnsafeCell<libc::pthread_cond_t>,
+    set: UnsafeCell<bool>,
+}
+
+// SAFETY: as for the mutex, which guards the flag.
+unsafe impl Sync for Flag {}
+
+impl Flag {
+    /// Makes zeroed memory a flag that is not set.
+    pub(crate) fn init(&self) -> Result<()> {
+        self.mutex.init(false)?;
+        // SAFETY: nobody uses the condition yet; the attributes outlive the calls.
+        let done = unsafe {
+            let mut attributes = zeroed();
+            libc::pthread_condattr_init(&raw mut attributes);
+            libc::pthread_condattr_setpshared(&raw mut attributes, libc::PTHREAD_PROCESS_SHARED);
+            libc::pthread_cond_init(self.condition.get(), &raw const attributes)
+        };
+        ensure!(done == 0, "pthread_cond_init: {done}");
+        Ok(())
+    }
+
+    /// Sets it, and wakes who waits; `before` runs just before that.
+    pub(crate) fn set(&self, before: impl FnOnce()) {
+        self.mutex.lock();
+        // SAFETY: the mutex is had.
+        unsafe { *self.set.get() = true };
+        self.mutex.unlock();
+        before();
+        // SAFETY: it was initialised.
+        unsafe { libc::pthread_cond_signal(self.condition.get()) };
+    }
+
+    /// Waits until it is set, and takes it back.
+    pub(crate) fn wait(&self) {
+        self.mutex.lock();
+        // SAFETY: the mutex is had whenever the flag is looked at; the condition was initialised.
+        unsafe {
+            while !*self.set.get() {
+                libc::pthread_cond_wait(self.condition.get(), self.mutex.0.get());
+            }
+            *self.set.get() = false;
+        }
+        self.mutex.unlock();
+    }
+}
+
+/// A `pthread_barrier_t` in shared memory.
+#[repr(C, align(64))]
+pub(crate) struct Barrier(UnsafeCell<libc::pthread_barrier_t>);
+
+// SAFETY: as for the mutex.
+unsafe impl Sync for Barrier {}
+
+impl Barrier {
+    /// Makes zeroed memory a barrier for so many.
+    pub(crate) fn init(&self, count: u32) -> Result<()> {
+        // SAFETY: nobody uses the barrier yet; the attributes outlive the calls.
+        let done = unsafe {
+            let mut attributes = zeroed();
+            libc::pthread_barrierattr_init(&raw mut attributes);
+            libc::pthread_barrierattr_setpshared(&raw mut attributes, libc::PTHREAD_PROCESS_SHARED);
+            libc::pthread_barrier_init(self.0.get(), &raw const attributes, count)
+        };
+        ensure!(done == 0, "pthread_barrier_init: {done}");
+        Ok(())
+    }
+
+    pub(crate) fn wait(&self) {
+        // SAFETY: it was initialised.
+        unsafe { libc::pthread_barrier_wait(self.0.get()) };
     }
 }

@@ -21,6 +21,15 @@ pub(crate) fn create_touch_delete(name: &CStr, size: usize) -> Result<()> {
     check(unsafe { libc::shm_unlink(name.as_ptr()) })
 }
 
+/// Creates a segment of `size` bytes, maps it, unmaps and deletes it.
+pub(crate) fn create_attach_delete(name: &CStr, size: usize) -> Result<()> {
+    create(name, size)?;
+    let opened = open_attach_detach(name);
+    // SAFETY: `name` ends with NUL.
+    check(unsafe { libc::shm_unlink(name.as_ptr()) })?;
+    opened
+}
+
 /// Opens a segment that exists, maps all of it and unmaps it again.
 pub(crate) fn open_attach_detach(name: &CStr) -> Result<()> {
     // SAFETY: `name` ends with NUL.
@@ -36,7 +45,7 @@ pub(crate) fn open_attach_detach(name: &CStr) -> Result<()> {
     close(fd)
 }
 
-/// Creates a segment of `size` bytes and leaves it there.
+/// Creates a segment of `size` bytes, not reserved, and leaves it there.
 pub(crate) fn create(name: &CStr, size: usize) -> Result<()> {
     // SAFETY: `name` ends with NUL.
     let fd = unsafe { libc::shm_open(name.as_ptr(), libc::O_CREAT | libc::O_EXCL | libc::O_RDWR, 0o600) };
@@ -45,6 +54,30 @@ pub(crate) fn create(name: &CStr, size: usize) -> Result<()> {
     // SAFETY: touches no memory.
     check(unsafe { libc::ftruncate(fd, length) })?;
     close(fd)
+}
+
+/// The same, with memory reserved for all of it.
+pub(crate) fn reserve_attach_delete(name: &CStr, size: usize) -> Result<()> {
+    create(name, size)?;
+    // SAFETY: `name` ends with NUL.
+    let fd = unsafe { libc::shm_open(name.as_ptr(), libc::O_RDWR, 0) };
+    check(fd)?;
+    let length = libc::off_t::try_from(size).map_err(Error::other)?;
+    // SAFETY: touches no memory.
+    let reserved = check(unsafe { libc::fallocate(fd, 0, 0, length) });
+    let address = reserved.and_then(|()| map(fd, size));
+    close(fd)?;
+    // SAFETY: `name` ends with NUL.
+    check(unsafe { libc::shm_unlink(name.as_ptr()) })?;
+    unmap(address?, size)
+}
+
+/// Opens a file, maps all of it and unmaps it again.
+pub(crate) fn map_file(path: &std::path::Path) -> anyhow::Result<()> {
+    let file = std::fs::File::options().read(true).write(true).open(path)?;
+    let size = usize::try_from(file.metadata()?.len())?;
+    let address = map(std::os::fd::AsRawFd::as_raw_fd(&file), size)?;
+    Ok(unmap(address, size)?)
 }
 
 fn map(fd: libc::c_int, size: usize) -> Result<*mut u8> {

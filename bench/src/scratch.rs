@@ -64,6 +64,23 @@ impl Drop for Name {
     }
 }
 
-fn full(label: &str) -> String {
+/// Removes, when the run ends, what a child that was killed left in shared memory under this run's names.
+#[derive(Debug)]
+pub(crate) struct Leftovers;
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        let mine = full("");
+        for entry in std::fs::read_dir(SHARED_MEMORY).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().contains(&mine) {
+                let path = entry.path();
+                let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
+            }
+        }
+    }
+}
+
+/// A name that only this run has.
+pub(crate) fn full(label: &str) -> String {
     format!("commons-bench-{}-{label}", std::process::id())
 }

@@ -1,9 +1,12 @@
 //! The tables: each is a set of works, and the roles of the children that help with them. One more table is
 //! one more module here, and its name in [`ALL`].
 
+mod dropins;
 mod lifecycle;
 mod locks;
+mod scale;
 mod snapshots;
+mod wake;
 
 use anyhow::Result;
 use clap::builder::PossibleValuesParser;
@@ -26,7 +29,8 @@ pub(crate) struct Table {
 /// Measures something, and tells of it as one or several works.
 pub(crate) type Measure = fn(&Context) -> Result<Vec<Work>>;
 
-const ALL: &[&Table] = &[&lifecycle::TABLE, &locks::TABLE, &snapshots::TABLE];
+const ALL: &[&Table] =
+    &[&lifecycle::TABLE, &locks::TABLE, &wake::TABLE, &dropins::TABLE, &scale::TABLE, &snapshots::TABLE];
 
 /// What can be chosen on the command line.
 pub(crate) fn choices() -> PossibleValuesParser {

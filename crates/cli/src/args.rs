@@ -113,6 +113,14 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Measure what Commons takes on this machine, beside the least that hardware and kernel take
+    ///
+    /// Takes some seconds on a quiet machine. Leaves nothing in the namespace.
+    Bench {
+        /// One array of objects, for scripts; times in nanoseconds
+        #[arg(long)]
+        json: bool,
+    },
     /// Show a segment's bytes as they change; without a name, all segments as they grow
     ///
     /// '?' shows the keys. It holds nothing. After a 'kill -9' of it, 'reset' puts the terminal right.

@@ -5,6 +5,7 @@
 //! 0 done, 1 failed, 2 wrong usage; `hold` and `run` end with their program's.
 
 mod args;
+mod bench;
 mod bytes;
 mod demo;
 mod doctor;
@@ -104,6 +105,7 @@ fn run(mut arguments: Arguments) -> Outcome<ExitCode> {
         Command::Unlock(unlock) => unlock::unlock(&namespace, owner, &unlock)?,
         Command::Hold(hold) => return hold::hold(&namespace, owner, &hold),
         Command::Watch(watch) => return watch::watch(&namespace, arguments.namespace.is_some(), &watch),
+        Command::Bench { json } => bench::bench(&namespace, json)?,
         Command::Demo { files } => demo::demo(&namespace, &files)?,
         Command::DemoWorker(worker) => demo::worker::work(&namespace, &worker)?,
         Command::Run(_)

@@ -5,7 +5,7 @@ use commons::{Attachment, SegmentOptions};
 
 use super::PAGE;
 use crate::harness::Context;
-use crate::report::{Unit, Work};
+use crate::report::{COMMONS, Unit, Work};
 use crate::scratch::Directory;
 use crate::statistics::{Limit, Series};
 
@@ -30,9 +30,9 @@ pub(super) fn measure(_context: &Context) -> Result<Vec<Work>> {
         attachments
     })?;
     let work = |how: &str, kept: f64| {
-        Work::new(format!("descriptors kept by 10,000 attachments {how}"))
-            .row("commons", Unit::Count, &Series::of(vec![kept]))
-            .bound(Limit::AtMost(0.0))
+        Work::new(format!("descriptors kept by 10,000 attachments {how}"), Unit::Count)
+            .row(COMMONS, &Series::of(vec![kept]))
+            .bound(COMMONS, Limit::AtMost(0.0))
     };
     Ok(vec![work("of one handle", of_one_handle), work("of as many handles", of_many_handles)])
 }

@@ -16,9 +16,9 @@ use rustix::thread::UnshareFlags;
 use super::create_and_touch;
 use crate::child::{Child, Parent};
 use crate::harness::{Context, Variant, interleave, nanoseconds};
-use crate::report::{Unit, Work};
+use crate::report::{COMMONS, FLOOR, Unit, Work};
 use crate::scratch::Directory;
-use crate::statistics::Limit;
+use crate::statistics::{Limit, Series};
 
 const SIZE: u64 = 256 << 20;
 
@@ -106,7 +106,7 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
     let attach = AttachOptions::new();
     let attach_huge = AttachOptions::new().huge_pages(true);
 
-    let mut notes = Vec::new();
+    let mut missing = Vec::new();
     let mut bytes = vec![1_u8; usize::try_from(SIZE)?];
     let mut variants = vec![
         Variant::new("4 KiB pages", || create_and_touch(|| in_small_pages.create("large"), &attach)),
@@ -118,41 +118,47 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
     ];
     match mounted(context, "tmpfs", "huge=always,size=1g", &on_tmpfs) {
         Ok(mut child) => variants.push(Variant::new(TMPFS, move || answered(&mut child))),
-        Err(error) => notes.push(format!("tmpfs with huge=always: {error:#}")),
+        Err(error) => missing.push((TMPFS, format!("{error:#}"))),
     }
     match memfd_setting().as_str() {
         "always" | "within_size" | "advise" | "force" => variants
             .push(Variant::new(MEMFD, || create_and_touch(|| options().anonymous("large"), &attach_huge))),
-        setting => notes.push(format!("memfd: the machine does not allow it, shmem_enabled is {setting:?}")),
+        setting => {
+            missing.push((MEMFD, format!("the machine does not allow it: shmem_enabled is {setting:?}")))
+        }
     }
     match pool().and_then(|()| mounted(context, "hugetlbfs", "pagesize=2M", &on_hugetlbfs)) {
         Ok(mut child) => variants.push(Variant::new(HUGETLBFS, move || answered(&mut child))),
-        Err(error) => notes.push(format!("hugetlbfs: {error:#}")),
+        Err(error) => missing.push((HUGETLBFS, format!("{error:#}"))),
     }
     let ways: Vec<_> = variants.iter().skip(2).map(Variant::subject).collect();
     let series = interleave(context.rounds(30, 7), &mut variants)?;
     let ([[touch, total], [floor, _]], huge) = series.split_first_chunk().context("two variants at least")?;
 
-    let mut in_all = Work::new("create, attach and touch 256 MiB: 4 KiB pages")
-        .row("commons", Unit::Milliseconds, total)
-        .row("floor", Unit::Milliseconds, floor)
-        .note("the floor is to write zeros over as many bytes that are mapped already");
-    let mut touching = Work::new("attach and touch 256 MiB, created before: 4 KiB pages");
-    touching = touching.row("commons", Unit::Milliseconds, touch);
-    for note in notes {
-        in_all = in_all.note(note);
-    }
-    let mut works = vec![in_all, touching];
+    let remark = "the floor is to write zeros over as many bytes that are mapped already";
+    let mut works = Vec::new();
     for (way, [huge_touch, huge_total]) in ways.iter().zip(huge) {
+        let work = |what: &str, commons: &Series, small: &Series| {
+            Work::new(format!("{what}: {way}"), Unit::Milliseconds)
+                .row(COMMONS, commons)
+                .row(FLOOR, floor)
+                .row("4 KiB pages", small)
+        };
         works.push(
-            Work::new(format!("create, attach and touch 256 MiB: {way}"))
-                .row("commons", Unit::Milliseconds, huge_total)
-                .ratio(&total.over(huge_total), None),
+            work("attach and touch 256 MiB in huge pages, created before", huge_touch, touch)
+                .bound("4 KiB pages", Limit::AtLeast(4.0)),
         );
+        works.push(work("create, attach and touch 256 MiB in huge pages", huge_total, total).note(remark));
+    }
+    for (way, why) in missing {
         works.push(
-            Work::new(format!("attach and touch 256 MiB, created before: {way}"))
-                .row("commons", Unit::Milliseconds, huge_touch)
-                .ratio(&touch.over(huge_touch), Some(Limit::AtLeast(4.0))),
+            Work::new(
+                format!("attach and touch 256 MiB in huge pages, created before: {way}"),
+                Unit::Milliseconds,
+            )
+            .missing(COMMONS, why)
+            .row("4 KiB pages", touch)
+            .bound("4 KiB pages", Limit::AtLeast(4.0)),
         );
     }
     Ok(works)

@@ -3,6 +3,7 @@
 
 mod create;
 mod descriptors;
+mod first_message;
 mod huge;
 mod many;
 mod open;
@@ -28,6 +29,7 @@ pub(super) static TABLE: Table = Table {
         ("sweeping orphans", orphans::measure),
         ("touching in huge pages", huge::measure),
         ("reserving", reserve::measure),
+        ("a first message", first_message::measure),
     ],
     roles: &[(open::HOLDER, open::hold), (orphans::VICTIM, orphans::litter), (huge::MOUNT, huge::mount)],
 };

@@ -5,11 +5,14 @@ use commons::{Lifetime, Segment, SegmentOptions};
 
 use super::PAGE;
 use crate::child::{Child, Parent};
-use crate::harness::{Context, Variant, interleave};
+use crate::contest::{Contest, batch};
+use crate::harness::Context;
+use crate::peers::{self, Helpers};
 use crate::raw;
-use crate::report::{Unit, Work};
+use crate::report::{FLOOR, Unit, Work};
 use crate::scratch::Name;
 use crate::statistics::Limit;
+use crate::sysv;
 
 const BATCH: u32 = 500;
 
@@ -24,6 +27,7 @@ pub(super) fn hold(arguments: &[String], parent: &mut Parent) -> Result<()> {
 
 pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
     let (plain, last, deleted) = (Name::new("raw"), Name::new("last"), Name::new("deleted"));
+    let peer = Name::new("peer");
     let posix = plain.posix()?;
     raw::create(&posix, PAGE)?;
     let options = SegmentOptions::new().size(PAGE as u64).lifetime(Lifetime::UntilDeleted);
@@ -41,23 +45,38 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
         let attachment = Segment::open(name)?.attach()?;
         Ok(attachment.detach()?)
     };
-    let mut variants = [
-        Variant::batch("floor", BATCH, || Ok(raw::open_attach_detach(&posix)?)),
-        Variant::batch("commons, UntilDeleted", BATCH, || open(deleted.as_str())),
-        Variant::batch("commons, UntilDeleted, closed first", BATCH, || close_first(deleted.as_str())),
-        Variant::batch("commons, UntilLastDetach", BATCH, || open(last.as_str())),
-        Variant::batch("commons, UntilLastDetach, closed first", BATCH, || close_first(last.as_str())),
-    ];
-    let series = interleave(context.rounds(1000, 200), &mut variants)?;
-    let [[floor], rest @ ..] = &series[..] else { unreachable!("the floor is the first") };
-    let work = |lifetime: &str, most: f64, which: usize| {
-        let ([open], [close_first]) = (&rest[which], &rest[which + 1]);
-        Work::new(format!("open, attach, detach ({lifetime})"))
-            .row("floor", Unit::Microseconds, floor)
-            .row("commons", Unit::Microseconds, open)
-            .ratio(&open.over(floor), Some(Limit::AtMost(most)))
-            .row("commons, handle closed first", Unit::Microseconds, close_first)
-            .ratio(&close_first.over(floor), None)
+    let key = std::process::id().cast_signed() | 0x4000_0000;
+    let sysv = sysv::Segment::create(key, PAGE);
+    let attach_sysv = || -> Result<()> {
+        let address = sysv::Segment::attach(sysv::Segment::find(key)?)?;
+        Ok(sysv::Segment::detach(address)?)
     };
-    Ok(vec![work("UntilDeleted", 1.25, 0), work("UntilLastDetach, held by another process", 1.5, 2)])
+    let sysv_peer = match &sysv {
+        Ok(_) => Ok(batch(BATCH, attach_sysv)),
+        Err(error) => Err(anyhow::anyhow!("{error}")),
+    };
+    let helpers = Helpers::of(context);
+    let kept = peers::shared_memory::Kept::create(peer.as_str(), PAGE);
+    let shared_memory = kept.map(|kept| batch(BATCH, move || kept.open()));
+    let results = Contest::new()
+        .add(FLOOR, batch(BATCH, || Ok(raw::open_attach_detach(&posix)?)))
+        .add("commons, UntilDeleted", batch(BATCH, || open(deleted.as_str())))
+        .add("commons, UntilDeleted, handle closed first", batch(BATCH, || close_first(deleted.as_str())))
+        .add("commons, UntilLastDetach", batch(BATCH, || open(last.as_str())))
+        .add("commons, UntilLastDetach, handle closed first", batch(BATCH, || close_first(last.as_str())))
+        .peer("System V", sysv_peer)
+        .peer("shared_memory", shared_memory)
+        .peer("Boost.Interprocess", helpers.boost().run("open 100"))
+        .peer("CPython SharedMemory", helpers.python().run("open 20"))
+        .run(context.rounds(300, 30))?;
+    let work = |what: &str, how: &str| {
+        results.work(format!("open, attach, detach ({what})"), Unit::Microseconds, &format!("commons, {how}"))
+    };
+    let held = "UntilLastDetach, held by another process";
+    Ok(vec![
+        work("UntilDeleted", "UntilDeleted")?.why("It looks whose segment it is, and whether its lifetime makes it keep count of holders.").bound(FLOOR, Limit::AtMost(1.25)),
+        work(held, "UntilLastDetach")?.why("It takes a lock of the kernel's that says that somebody holds the segment, and looks whether the name still means it.").bound(FLOOR, Limit::AtMost(1.5)),
+        work("UntilDeleted, handle closed first", "UntilDeleted, handle closed first")?.why("It looks whose segment it is, and whether its lifetime makes it keep count of holders."),
+        work(&format!("{held}, handle closed first"), "UntilLastDetach, handle closed first")?.why("When the last mapping goes without a handle, the name is opened anew to see whether anybody else is left."),
+    ])
 }

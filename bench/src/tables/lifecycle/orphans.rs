@@ -10,9 +10,9 @@ use super::many::ALL;
 use crate::child::{Child, Parent};
 use crate::harness::{Context, Rounds, Variant, interleave, nanoseconds};
 use crate::interrupt;
-use crate::report::{Unit, Work};
+use crate::report::{COMMONS, FLOOR, Unit, Work};
 use crate::scratch::Directory;
-use crate::statistics::Limit;
+use crate::statistics::{Limit, Series};
 
 /// The role of a child that makes segments and stays attached to them, until it is killed.
 pub(super) const VICTIM: &str = "victim";
@@ -44,13 +44,35 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
         Ok([took])
     })];
     // The work itself is long: there is nothing to warm up.
-    let count = if context.quick { 2 } else { 7 };
+    let count = if context.quick { 1 } else { 5 };
     let series = interleave(Rounds { warm_up: 0, count }, &mut sweep)?;
     Ok(vec![
-        Work::new("sweep 100,000 orphans")
-            .row("commons", Unit::Seconds, &series[0][0])
-            .bound(Limit::AtMost(4.0)),
+        Work::new("sweep 100,000 orphans", Unit::Seconds)
+            .row(COMMONS, &series[0][0])
+            .bound(COMMONS, Limit::AtMost(4.0))
+            .row(FLOOR, &unlink_all(&directory, context)?)
+            .note("the floor is to unlink as many files without looking at them"),
     ])
+}
+
+/// What it takes to remove as many names.
+fn unlink_all(directory: &Directory, context: &Context) -> Result<Series> {
+    let rounds = if context.quick { 1 } else { 3 };
+    let mut figures = Vec::new();
+    for _ in 0..rounds {
+        for number in 0..ALL {
+            if number % 1000 == 0 {
+                interrupt::check()?;
+            }
+            std::fs::File::create(directory.path().join(format!("f{number}")))?.set_len(PAGE as u64)?;
+        }
+        let started = Instant::now();
+        for entry in std::fs::read_dir(directory.path())? {
+            std::fs::remove_file(entry?.path())?;
+        }
+        figures.push(nanoseconds(started));
+    }
+    Ok(Series::of(figures))
 }
 
 /// Makes the orphans.

@@ -1,11 +1,15 @@
 //! What reserving memory at creation costs, in the time until all of it has been touched.
 
+use std::hint::black_box;
+use std::time::Instant;
+
 use anyhow::Result;
 use commons::{AttachOptions, SegmentOptions};
 
 use super::create_and_touch;
-use crate::harness::{Context, Variant, interleave};
-use crate::report::{Unit, Work};
+use crate::contest::Contest;
+use crate::harness::{Context, nanoseconds};
+use crate::report::{COMMONS, FLOOR, Unit, Work};
 use crate::scratch::Directory;
 use crate::statistics::Limit;
 
@@ -17,16 +21,26 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
     let reserved = SegmentOptions::new().size(SIZE).namespace(&namespace);
     let sparse = SegmentOptions::new().size(SIZE).namespace(&namespace).sparse(true);
     let attach = AttachOptions::new();
-    let mut variants = [
-        Variant::new("sparse", || create_and_touch(|| sparse.create("sparse"), &attach)),
-        Variant::new("reserved", || create_and_touch(|| reserved.create("reserved"), &attach)),
-    ];
-    let series = interleave(context.rounds(80, 12), &mut variants)?;
-    let [[_, sparse], [_, reserved]] = &series[..] else { unreachable!("two variants") };
+    let mut mapped = vec![1_u8; usize::try_from(SIZE)?];
+    let results = Contest::new()
+        .add("unreserved", || {
+            let [_, took] = create_and_touch(|| sparse.create("sparse"), &attach)?;
+            Ok(took)
+        })
+        .add(COMMONS, || {
+            let [_, took] = create_and_touch(|| reserved.create("reserved"), &attach)?;
+            Ok(took)
+        })
+        .add(FLOOR, || {
+            let started = Instant::now();
+            black_box(&mut mapped).fill(0);
+            Ok(nanoseconds(started))
+        })
+        .run(context.rounds(60, 8))?;
     Ok(vec![
-        Work::new("create and touch 256 MiB, reserved against not")
-            .row("commons, sparse", Unit::Milliseconds, sparse)
-            .row("commons, reserved", Unit::Milliseconds, reserved)
-            .ratio(&reserved.over(sparse), Some(Limit::AtMost(1.0))),
+        results
+            .work("create, reserve and touch 256 MiB", Unit::Milliseconds, COMMONS)?
+            .bound("unreserved", Limit::AtMost(1.0))
+            .note("the floor is to write zeros over as many bytes that are mapped already"),
     ])
 }

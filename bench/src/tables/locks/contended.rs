@@ -1,16 +1,21 @@
 //! Two processes on two cores that want the same lock all the time, for a short section.
 
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use commons::sync::{LockError, Mutex};
 
-use crate::harness::{Context, Variant, interleave, nanoseconds};
+use crate::contest::Contest;
+use crate::harness::{Context, nanoseconds};
 use crate::partner::{Baton, Memory, Partner};
+use crate::peers::Helpers;
 use crate::pthread;
-use crate::report::{Unit, Work};
+use crate::report::{COMMONS, FLOOR, Unit, Work};
 use crate::statistics::Limit;
 
 /// How long both contend in a round.
@@ -19,11 +24,15 @@ const ROUND: Duration = Duration::from_millis(20);
 #[repr(C, align(128))]
 struct Section(UnsafeCell<[u64; 4]>);
 
+#[repr(C, align(128))]
+struct Word(AtomicU32);
+
 #[repr(C)]
 struct Shared {
     commons: Mutex<[u64; 4]>,
     plain: pthread::Mutex,
     robust: pthread::Mutex,
+    bare: Word,
     section: Section,
     /// Which lock to contend for; 0 to rest.
     lock: Baton,
@@ -40,7 +49,8 @@ enum Lock {
     Commons = 1,
     Plain = 2,
     Robust = 3,
-    End = 4,
+    Bare = 4,
+    End = 5,
 }
 
 impl Shared {
@@ -63,6 +73,17 @@ impl Shared {
             },
             Lock::Plain => self.visit_pthread(&self.plain),
             Lock::Robust => self.visit_pthread(&self.robust),
+            Lock::Bare => {
+                let word = &self.bare.0;
+                while word.compare_exchange_weak(0, 1, Acquire, Relaxed).is_err() {
+                    while word.load(Relaxed) != 0 {
+                        std::hint::spin_loop();
+                    }
+                }
+                // SAFETY: the lock is had, and guards the section.
+                work(unsafe { &mut *self.section.0.get() });
+                word.store(0, Release);
+            }
             Lock::End => {}
         }
     }
@@ -84,7 +105,8 @@ impl Shared {
                 1 => Lock::Commons,
                 2 => Lock::Plain,
                 3 => Lock::Robust,
-                4 => return,
+                4 => Lock::Bare,
+                5 => return,
                 _ => {
                     self.state.set(RESTS);
                     continue;
@@ -138,39 +160,36 @@ fn with_partner<R>(context: &Context, body: impl FnOnce(&Shared) -> Result<R>) -
     result
 }
 
-const LOCKS: [(&str, Lock); 3] =
-    [("pthread, plain", Lock::Plain), ("pthread, robust", Lock::Robust), ("commons", Lock::Commons)];
-
 pub(super) fn throughput(context: &Context) -> Result<Vec<Work>> {
-    let series = with_partner(context, |shared| {
-        let mut variants = LOCKS.map(|(name, lock)| {
-            Variant::new(name, move || {
+    let results = with_partner(context, |shared| {
+        let visit = |lock: Lock| {
+            move || {
                 let (took, visits) = shared.round(lock, || shared.visit(lock));
-                Ok([took / visits as f64])
-            })
-        });
-        interleave(context.rounds(100, 20), &mut variants)
+                Ok(took / visits as f64)
+            }
+        };
+        Contest::new()
+            .add("pthread mutex", visit(Lock::Plain))
+            .add("pthread robust mutex", visit(Lock::Robust))
+            .add(COMMONS, visit(Lock::Commons))
+            .add(FLOOR, visit(Lock::Bare))
+            .peer("Boost interprocess_mutex", Helpers::of(context).boost().run("contend 20"))
+            .run(context.rounds(100, 12))
     })?;
-    let [[plain], [robust], [commons]] = &series[..] else { unreachable!("three variants") };
-    let work = "two processes contend for a mutex, time for each visit";
     Ok(vec![
-        Work::new(work)
-            .row("pthread, plain", Unit::Nanoseconds, plain)
-            .row("commons", Unit::Nanoseconds, commons)
-            .ratio(&plain.over(commons), Some(Limit::AtLeast(1.0))),
-        Work::new(format!("{work}, against a robust one"))
-            .row("pthread, robust", Unit::Nanoseconds, robust)
-            .row("commons", Unit::Nanoseconds, commons)
-            .ratio(&robust.over(commons), Some(Limit::AtLeast(1.0)))
-            .note("the ratio is of throughput"),
+        results
+            .work("two processes contend for a mutex, time for each visit", Unit::Nanoseconds, COMMONS)?
+            .bound("pthread mutex", Limit::AtLeast(1.0))
+            .bound("pthread robust mutex", Limit::AtLeast(1.0))
+            .note("the floor is a bare spin lock, which neither sleeps nor survives its owner"),
     ])
 }
 
 pub(super) fn waits(context: &Context) -> Result<Vec<Work>> {
-    let series = with_partner(context, |shared| {
-        let mut variants = LOCKS.map(|(name, lock)| {
+    let results = with_partner(context, |shared| {
+        let longest = |lock: Lock| {
             let mut waits = Vec::with_capacity(1 << 20);
-            Variant::new(name, move || {
+            move || {
                 waits.clear();
                 let mut last = Instant::now();
                 shared.round(lock, || {
@@ -181,17 +200,20 @@ pub(super) fn waits(context: &Context) -> Result<Vec<Work>> {
                     last = now;
                 });
                 waits.sort_unstable();
-                Ok([waits[waits.len() - 1 - waits.len() / 1000] as f64])
-            })
-        });
-        interleave(context.rounds(100, 20), &mut variants)
+                Ok(waits[waits.len() - 1 - waits.len() / 1000] as f64)
+            }
+        };
+        Contest::new()
+            .add("pthread mutex", longest(Lock::Plain))
+            .add("pthread robust mutex", longest(Lock::Robust))
+            .add(COMMONS, longest(Lock::Commons))
+            .add(FLOOR, longest(Lock::Bare))
+            .run(context.rounds(100, 12))
     })?;
-    let [[plain], [robust], [commons]] = &series[..] else { unreachable!("three variants") };
     Ok(vec![
-        Work::new("wait of a contender, the longest in a thousand")
-            .row("pthread, plain", Unit::Microseconds, plain)
-            .row("pthread, robust", Unit::Microseconds, robust)
-            .row("commons", Unit::Microseconds, commons)
-            .ratio(&commons.over(plain), Some(Limit::AtMost(1.5))),
+        results
+            .work("wait of a contender, the longest in a thousand", Unit::Microseconds, COMMONS)?
+            .bound("pthread mutex", Limit::AtMost(1.5))
+            .note("the floor is a bare spin lock, which neither sleeps nor survives its owner"),
     ])
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use commons::sync::{LockError, LockState, Mutex};
 
-use super::{futex, now};
-use crate::harness::{Context, Variant, interleave};
+use crate::contest::Contest;
+use crate::harness::{Context, futex, now};
 use crate::partner::{Baton, Memory, Partner};
 use crate::pthread;
-use crate::report::{Unit, Work};
+use crate::report::{FLOOR, Unit, Work};
 use crate::statistics::Limit;
 
 #[repr(C)]
@@ -26,7 +26,7 @@ struct Shared {
 }
 
 /// A wake-up sent by a process on the other core that runs.
-fn wake(context: &Context, shared: &Shared) -> Result<[f64; 1]> {
+fn wake(context: &Context, shared: &Shared) -> Result<f64> {
     shared.futex.store(0, SeqCst);
     shared.baton.set(0);
     let _waker = Partner::start(context.placement.other, || {
@@ -43,11 +43,11 @@ fn wake(context: &Context, shared: &Shared) -> Result<[f64; 1]> {
     while shared.futex.load(SeqCst) == 0 {
         futex(&shared.futex, libc::FUTEX_WAIT, 0);
     }
-    Ok([now().saturating_sub(shared.sent.load(SeqCst)) as f64])
+    Ok(now().saturating_sub(shared.sent.load(SeqCst)) as f64)
 }
 
 /// The owner is killed by a third process, which shares the waiter's core; the owner runs, or sleeps.
-fn death(context: &Context, shared: &Shared, asleep: bool) -> Result<[f64; 1]> {
+fn death(context: &Context, shared: &Shared, asleep: bool) -> Result<f64> {
     let has_waiter = || matches!(shared.mutex.state(), LockState::Held { waiters: true, .. });
     death_of(
         context,
@@ -68,7 +68,7 @@ fn death(context: &Context, shared: &Shared, asleep: bool) -> Result<[f64; 1]> {
 }
 
 /// The same with the C library's robust mutex: what the kernel takes for it.
-fn death_of_pthread(context: &Context, shared: &Shared) -> Result<[f64; 1]> {
+fn death_of_pthread(context: &Context, shared: &Shared) -> Result<f64> {
     death_of(
         context,
         shared,
@@ -91,7 +91,7 @@ fn death_of(
     own: impl FnOnce(),
     has_waiter: impl Fn() -> bool,
     inherit: impl FnOnce() -> Result<u64>,
-) -> Result<[f64; 1]> {
+) -> Result<f64> {
     shared.baton.set(0);
     let owner = Partner::start(context.placement.other, || {
         own();
@@ -117,7 +117,7 @@ fn death_of(
         }
     })?;
     let at = inherit()?;
-    Ok([at.saturating_sub(shared.sent.load(SeqCst)) as f64])
+    Ok(at.saturating_sub(shared.sent.load(SeqCst)) as f64)
 }
 
 /// Long enough for whoever is about to sleep to be asleep.
@@ -130,22 +130,26 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
     let shared = unsafe { Memory::<Shared>::zeroed()? };
     let shared = &*shared;
     shared.robust.init(true)?;
-    let mut variants = [
-        Variant::new("a futex's wake-up", || wake(context, shared)),
-        Variant::new("pthread, robust, owner running", || death_of_pthread(context, shared)),
-        Variant::new("commons, owner running", || death(context, shared, false)),
-        Variant::new("commons, owner asleep", || death(context, shared, true)),
-    ];
-    let series = interleave(context.rounds(300, 40), &mut variants)?;
-    let [[wake], [pthread], [running], [asleep]] = &series[..] else { unreachable!("four variants") };
+    let results = Contest::new()
+        .add(FLOOR, || wake(context, shared))
+        .add("pthread robust mutex", || death_of_pthread(context, shared))
+        .add("commons, running", || death(context, shared, false))
+        .add("commons, asleep", || death(context, shared, true))
+        .run(context.rounds(300, 30))?;
+    let remark = "the floor is an ordinary wake-up by a futex";
     Ok(vec![
-        Work::new("owner killed to waiter running")
-            .row("a futex's wake-up", Unit::Microseconds, wake)
-            .row("pthread, robust, owner running", Unit::Microseconds, pthread)
-            .ratio(&pthread.over(wake), None)
-            .row("commons, owner running", Unit::Microseconds, running)
-            .ratio(&running.over(wake), Some(Limit::AtMost(1.6)))
-            .row("commons, owner asleep", Unit::Microseconds, asleep)
-            .ratio(&asleep.over(wake), Some(Limit::AtMost(2.5))),
+        results
+            .work("owner killed to waiter running, owner running", Unit::Microseconds, "commons, running")?
+            .bound(FLOOR, Limit::AtMost(1.6))
+            .note(remark),
+        results
+            .work_against(
+                "owner killed to waiter running, owner asleep",
+                Unit::Microseconds,
+                "commons, asleep",
+                |subject| subject == FLOOR,
+            )?
+            .bound(FLOOR, Limit::AtMost(2.5))
+            .note(remark),
     ])
 }

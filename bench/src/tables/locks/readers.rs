@@ -1,24 +1,33 @@
 //! Readers: one alone, and two processes that read at the same time.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use commons::sync::RwLock;
 
-use crate::harness::{Context, Variant, interleave, nanoseconds};
+use crate::contest::{Contest, batch};
+use crate::harness::{Context, nanoseconds};
 use crate::partner::{Baton, Memory, Partner};
+use crate::peers::{Helpers, raw_sync};
 use crate::pthread;
-use crate::report::{Unit, Work};
+use crate::report::{COMMONS, FLOOR, Unit, Work};
 use crate::statistics::Limit;
 
 const BATCH: u32 = 20_000;
 const ROUND: Duration = Duration::from_millis(10);
 
+#[repr(C, align(128))]
+struct Word(AtomicU32);
+
 #[repr(C)]
 struct Shared {
     commons: RwLock<u64>,
     pthread: pthread::RwLock,
+    bare: Word,
     /// Which lock to read under; 0 to rest.
     lock: Baton,
     state: Baton,
@@ -26,17 +35,21 @@ struct Shared {
 }
 
 const PTHREAD: u32 = 1;
-const COMMONS: u32 = 2;
+const COMMONS_LOCK: u32 = 2;
+const BARE: u32 = 3;
 const BUSY: u32 = 1;
 const RESTS: u32 = 2;
 
 impl Shared {
     #[inline(always)]
     fn read(&self, which: u32) {
-        if which == PTHREAD {
-            self.pthread.read();
-        } else {
-            drop(self.commons.read());
+        match which {
+            PTHREAD => self.pthread.read(),
+            BARE => {
+                self.bare.0.fetch_add(1, Acquire);
+                self.bare.0.fetch_sub(1, Release);
+            }
+            _ => drop(self.commons.read()),
         }
     }
 
@@ -82,37 +95,52 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
     // SAFETY: valid when zero, or initialised below before it is used.
     let shared = unsafe { Memory::<Shared>::zeroed()? };
     shared.pthread.init()?;
-    let mut variants = [
-        Variant::batch("pthread", BATCH, || {
-            shared.pthread.read();
-            Ok(())
-        }),
-        Variant::batch("commons", BATCH, || {
-            drop(shared.commons.read());
-            Ok(())
-        }),
-    ];
-    let alone = interleave(context.rounds(400, 60), &mut variants)?;
+    let helpers = Helpers::of(context);
+    let boost = helpers.boost();
+    let raw_sync = raw_sync::Lock::reader_writer();
+    let alone = Contest::new()
+        .add(
+            "pthread rwlock",
+            batch(BATCH, || {
+                shared.pthread.read();
+                Ok(())
+            }),
+        )
+        .add(
+            COMMONS,
+            batch(BATCH, || {
+                drop(shared.commons.read());
+                Ok(())
+            }),
+        )
+        .add(
+            FLOOR,
+            batch(BATCH, || {
+                shared.read(BARE);
+                Ok(())
+            }),
+        )
+        .peer("raw_sync", raw_sync.map(|lock| batch(BATCH, move || lock.read())))
+        .peer("Boost interprocess_sharable_mutex", boost.run("sharable 20000"))
+        .run(context.rounds(300, 40))?;
     let _partner = Partner::start(context.placement.other, || shared.partner())?;
-    let mut variants = [("pthread", PTHREAD), ("commons", COMMONS)].map(|(name, which)| {
-        Variant::new(name, {
-            let shared = &shared;
-            move || Ok([shared.round(which)])
-        })
-    });
-    let two = interleave(context.rounds(100, 20), &mut variants)?;
-    let ([[pthread], [commons]], [[pthread_two], [commons_two]]) = (&alone[..], &two[..]) else {
-        unreachable!("two variants")
+    let round = |which| {
+        let shared = &shared;
+        move || Ok(shared.round(which))
     };
+    let two = Contest::new()
+        .add("pthread rwlock", round(PTHREAD))
+        .add(COMMONS, round(COMMONS_LOCK))
+        .add(FLOOR, round(BARE))
+        .peer("Boost interprocess_sharable_mutex", boost.run("readers 10"))
+        .run(context.rounds(100, 12))?;
     Ok(vec![
-        Work::new("read under a reader-writer lock, uncontended")
-            .row("pthread", Unit::Nanoseconds, pthread)
-            .row("commons", Unit::Nanoseconds, commons)
-            .ratio(&commons.over(pthread), Some(Limit::AtMost(1.0))),
-        Work::new("two processes read at the same time, time for each read")
-            .row("pthread", Unit::Nanoseconds, pthread_two)
-            .row("commons", Unit::Nanoseconds, commons_two)
-            .ratio(&pthread_two.over(commons_two), Some(Limit::AtLeast(5.0)))
-            .note("the ratio is of throughput"),
+        alone
+            .work("read under a reader-writer lock, uncontended", Unit::Nanoseconds, COMMONS)?
+            .bound("pthread rwlock", Limit::AtMost(1.0))
+            .note("the floor is one atomic addition and one subtraction"),
+        two.work("two processes read at the same time, time for each read", Unit::Nanoseconds, COMMONS)?
+            .bound("pthread rwlock", Limit::AtLeast(5.0))
+            .note("the floor is one atomic addition and one subtraction to a word that both share"),
     ])
 }

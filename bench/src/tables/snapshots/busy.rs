@@ -1,23 +1,24 @@
-//! `commons ls` on a machine with 300 processes that share memory of all kinds, and in a namespace of 100,000.
+//! `commons ls` on a machine with 300 processes that share memory of all kinds.
 
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::AsRawFd;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use commons::sysv::SystemV;
-use commons::{Attachment, Lifetime, Segment, SegmentOptions};
+use commons::{Attachment, Segment, SegmentOptions};
 
-use super::{command, time};
+use super::{by_command, command, is_there, time};
 use crate::child::{Child, Parent};
-use crate::harness::{Context, Variant, interleave};
+use crate::contest::Contest;
+use crate::harness::{Context, nanoseconds};
 use crate::interrupt;
-use crate::report::{Unit, Work};
-use crate::scratch::{Directory, Name};
+use crate::report::{COMMONS, FLOOR, Unit, Work};
+use crate::scratch::Name;
 use crate::statistics::Limit;
 
 const PROCESSES: usize = 300;
-const SEGMENTS: usize = 100_000;
 
 /// The role of a child that shares memory of some kind.
 pub(super) const SHARER: &str = "sharer";
@@ -62,38 +63,37 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
     for child in &mut children {
         child.ask("ready?")?;
     }
-    let listed = command(&["ls", "--json"])?.output().context("running commons ls")?;
-    let text = String::from_utf8_lossy(&listed.stdout);
-    for kind in ["posix", "memfd", "sysv", "deleted"] {
-        ensure!(text.contains(&format!("\"kind\": \"{kind}\"")), "no {kind} among what was listed");
+    if is_there().is_ok() {
+        let listed = command(&["ls", "--json"])?.output().context("running commons ls")?;
+        let text = String::from_utf8_lossy(&listed.stdout);
+        for kind in ["posix", "memfd", "sysv", "deleted"] {
+            ensure!(text.contains(&format!("\"kind\": \"{kind}\"")), "no {kind} among what was listed");
+        }
     }
-    let mut variants = [Variant::new("commons ls", || Ok([time(command(&["ls"])?)?]))];
-    let series = interleave(context.rounds(30, 10), &mut variants)?;
-    let busy = Work::new("list a machine with 300 processes that share memory of all kinds")
-        .row("commons ls", Unit::Seconds, &series[0][0])
-        .bound(Limit::AtMost(0.3));
+    let results = Contest::new()
+        .peer(COMMONS, by_command(|| time(command(&["ls"])?)))
+        .add(FLOOR, read_maps)
+        .run(context.rounds(30, 5))?;
+    let busy = results
+        .work("list a machine with 300 processes that share memory of all kinds", Unit::Seconds, COMMONS)?
+        .bound(COMMONS, Limit::AtMost(0.3))
+        .note("the floor is to read what each process has mapped");
     for child in children {
         child.kill()?;
     }
     // Those that were killed have left orphans.
     commons::Namespace::posix()?.sweep()?;
-    Ok(vec![busy, many(context)?])
+    Ok(vec![busy])
 }
 
-fn many(context: &Context) -> Result<Work> {
-    let directory = Directory::new("many")?;
-    let namespace = directory.namespace()?;
-    let options = SegmentOptions::new().size(4096).lifetime(Lifetime::UntilDeleted).namespace(&namespace);
-    for number in 0..SEGMENTS {
-        if number % 1000 == 0 {
-            interrupt::check()?;
-        }
-        options.create(format!("s{number}"))?;
+/// What nobody can do without who wants to know what processes have mapped.
+fn read_maps() -> Result<f64> {
+    let started = Instant::now();
+    let mut bytes = 0;
+    for entry in std::fs::read_dir("/proc")? {
+        // A process may end meanwhile.
+        bytes += std::fs::read(entry?.path().join("maps")).map_or(0, |maps| maps.len());
     }
-    let within = super::text(directory.path())?;
-    let mut variants = [Variant::new("commons ls", || Ok([time(command(&["ls", "--namespace", within])?)?]))];
-    let series = interleave(context.rounds(15, 5), &mut variants)?;
-    Ok(Work::new("list 100,000 segments")
-        .row("commons ls", Unit::Seconds, &series[0][0])
-        .bound(Limit::AtMost(1.0)))
+    ensure!(bytes > 0, "nothing is mapped");
+    Ok(nanoseconds(started))
 }

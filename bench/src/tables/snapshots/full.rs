@@ -6,78 +6,85 @@
 //! variant happens to meet it.
 
 use std::fs::{self, File};
+use std::hint::black_box;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::Result;
 use commons::SegmentOptions;
 
-use super::{command, fill, text, time};
-use crate::harness::{Context, Variant, interleave};
+use super::{by_command, command, fill, text, time};
+use crate::contest::Contest;
+use crate::harness::{Context, nanoseconds};
 use crate::placement::unpin;
-use crate::report::{Unit, Work};
+use crate::report::{FLOOR, Unit, Work};
 use crate::scratch::Directory;
 use crate::statistics::Limit;
 
-const SIZE: u64 = 1 << 30;
-/// More than a run writes, since some of what is freed stays with the core that freed it.
-const SUPPLY: u64 = SIZE + SIZE / 4;
-
 pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
+    // Quick is another size, and says so.
+    let (size, shown) = if context.quick { (1 << 28, "256 MiB") } else { (1 << 30, "1 GiB") };
     let directory = Directory::new("full")?;
     let namespace = directory.namespace()?;
-    let _segment = SegmentOptions::new().size(SIZE).namespace(&namespace).create("full")?;
+    let _segment = SegmentOptions::new().size(size).namespace(&namespace).create("full")?;
     let path = directory.path().join("full");
-    fill(&File::options().write(true).open(&path)?, 0, SIZE)?;
+    fill(&File::options().write(true).open(&path)?, 0, size)?;
     let target = directory.path().join("target");
     let (from, to, within) = (text(&path)?, text(&target)?, text(directory.path())?);
-    let save = |options: &[&str], both_cores: bool| -> Result<[f64; 1]> {
+    let bytes = vec![1_u8; usize::try_from(size)?];
+    let mut copied = vec![2_u8; usize::try_from(size)?];
+    let save = |options: &[&str], both_cores: bool| -> Result<f64> {
         let arguments = ["save", "full", to, "--no-sync", "--namespace", within];
         let mut save = command(&[&arguments, options].concat())?;
         if both_cores {
             unpin(&mut save, &context.placement);
         }
-        timed(save, &target)
+        timed(save, &target, size)
     };
-    let mut variants = [
-        Variant::new("cp", || {
+    let results = Contest::new()
+        .add("cp", || {
             let mut cp = Command::new("cp");
             cp.args([from, to]);
             unpin(&mut cp, &context.placement);
-            timed(cp, &target)
-        }),
-        Variant::new("commons save", || save(&[], true)),
-        Variant::new("commons save, on one core", || save(&[], false)),
-        Variant::new("commons save --raw", || save(&["--raw"], true)),
-    ];
-    let series = interleave(context.rounds(40, 4), &mut variants)?;
-    let [[cp], [framed], [one_core], [raw]] = &series[..] else { unreachable!("four variants") };
+            timed(cp, &target, size)
+        })
+        .peer("commons, save", by_command(|| save(&[], true)))
+        .peer("commons, on one core", by_command(|| save(&[], false)))
+        .peer("commons, raw", by_command(|| save(&["--raw"], true)))
+        .add(FLOOR, || {
+            let started = Instant::now();
+            copied.copy_from_slice(black_box(&bytes));
+            black_box(&mut copied);
+            Ok(nanoseconds(started))
+        })
+        .run(context.rounds(30, 3))?;
+    let remark = "the floor is to copy as many bytes in memory that is there, by memcpy on one core";
+    let work = |name: &str, how: &str| {
+        results.work(format!("save a full {shown} segment to tmpfs{name}"), Unit::Milliseconds, how)
+    };
     Ok(vec![
-        Work::new("save a full 1 GiB segment to tmpfs, with checksums")
-            .row("cp", Unit::Milliseconds, cp)
-            .row("commons save", Unit::Milliseconds, framed)
-            .ratio(&framed.over(cp), Some(Limit::AtMost(1.15)))
-            .row("commons save, on one core", Unit::Milliseconds, one_core)
-            .ratio(&one_core.over(cp), None)
-            .row("commons save --raw", Unit::Milliseconds, raw)
-            .ratio(&raw.over(cp), None),
+        work(", with checksums", "commons, save")?.bound("cp", Limit::AtMost(1.15)).note(remark),
+        work(", with checksums, on one core", "commons, on one core")?,
+        work(", raw bytes", "commons, raw")?,
     ])
 }
 
 /// How long `command` takes to write `target`, which is not there before, nor after.
-fn timed(command: Command, target: &Path) -> Result<[f64; 1]> {
-    supply(target)?;
+fn timed(command: Command, target: &Path, size: u64) -> Result<f64> {
+    supply(target, size)?;
     let took = time(command)?;
     fs::remove_file(target)?;
-    Ok([took])
+    Ok(took)
 }
 
-/// Uses memory for a file, and frees it.
-fn supply(path: &Path) -> Result<()> {
+/// Uses memory for a file, and frees it: more than a run writes, since some of what is freed stays with the core
+/// that freed it.
+fn supply(path: &Path, size: u64) -> Result<()> {
     let mut file = File::create(path)?;
     let bytes = vec![0; 1 << 20];
-    for _ in 0..SUPPLY >> 20 {
+    for _ in 0..(size + size / 4) >> 20 {
         file.write_all(&bytes)?;
     }
     Ok(fs::remove_file(path)?)

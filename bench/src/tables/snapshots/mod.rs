@@ -16,6 +16,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 
 use super::Table;
+use crate::contest::Run;
 use crate::harness::nanoseconds;
 
 pub(super) static TABLE: Table = Table {
@@ -33,8 +34,19 @@ pub(super) static TABLE: Table = Table {
 /// Where the command is, if it was built.
 const COMMAND: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/commons");
 
-fn command(arguments: &[&str]) -> Result<Command> {
+/// Whether the command is there.
+fn is_there() -> Result<()> {
     ensure!(Path::new(COMMAND).exists(), "the command is missing; 'cargo build --release' makes it");
+    Ok(())
+}
+
+/// What the command does in a contest.
+fn by_command<'a>(run: impl FnMut() -> Result<f64> + 'a) -> Result<Run<'a>> {
+    is_there().map(|()| Box::new(run) as Run<'a>)
+}
+
+fn command(arguments: &[&str]) -> Result<Command> {
+    is_there()?;
     let mut command = Command::new(COMMAND);
     command.args(arguments).stdin(Stdio::null()).env_remove("COMMONS_NAMESPACE");
     Ok(command)
