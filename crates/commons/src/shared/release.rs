@@ -75,7 +75,8 @@ pub fn release_abandoned(attachment: &Attachment, lock: &LockPlace) -> Result<Op
 /// # Safety
 ///
 /// No thread of any process that has the lock uses its data any more: it has the data for itself until it gives the
-/// lock back, which is then of no effect, and the next one has it too.
+/// lock back, and the next one has it too. Nor is it just giving the lock back: if it has begun to, it may free the lock of
+/// whoever has it by then; otherwise giving it back is of no effect.
 ///
 /// # Errors
 ///

@@ -31,15 +31,16 @@
 //! | `OWNER_DIED…`         | `id (+ WAITERS)`         | who takes it; with `WAITERS` if it was there or it has slept   |
 //! | `id (+ WAITERS)`      | `OWNER_DIED (+ WAITERS)` | the kernel as the owner ends; it then wakes one                |
 //! | `id (+ WAITERS)`      | `OWNER_DIED + WAITERS`   | who finds that the owner is no more ([`owner`]), or takes it from one by force |
+//! | `id (+ WAITERS)`      | `0 (+ WAITERS)`          | who gives it back and wakes nobody: a place in a barrier       |
 //!
-//! A `WAITERS` without an owner is nobody's doing, and is kept by whoever takes it.
+//! A `WAITERS` without an owner is kept by whoever takes it, and goes when that one gives it back.
 //!
 //! # Giving back is a store
 //!
-//! An exchange costs as much as all the rest of taking and giving back. So the owner stores 0, and then looks at
-//! `sleepers`, without a barrier in between: its processor may look before others see the store. Who is about to sleep
+//! An exchange costs as much as all the rest of taking and giving back. So the owner, if the word is its id and nothing
+//! else, stores 0, and then looks at `sleepers`, without a barrier in between: its processor may look before others see the store. Who is about to sleep
 //! makes up for that. It puts its id into `sleepers`, has the kernel put a barrier into every running thread of every
-//! process that has locks (`membarrier(2)`; a thread that does not run passed one when it stopped), and only then sets
+//! process that has taken a lock (`membarrier(2)`; a thread that does not run passed one when it stopped), and only then sets
 //! `READY`, looks at the word, and sleeps. The barrier falls somewhere into the owner's program. If behind its store,
 //! then the sleeper sees the word free, and does not sleep. If before it, then the look at `sleepers` comes after the
 //! barrier too, and finds the id. Which of the two, does not matter.
@@ -47,33 +48,39 @@
 //! The store may wipe out a `WAITERS` that was set an instant ago: that bit is for the kernel alone, in case the owner
 //! ends. Who gives back goes by `sleepers`. Whoever takes the word looks there too, and sets the bit again.
 //!
-//! `READY` is set by compare-and-swap from the own id: whoever finds another's id in between, or 0, begins anew with a
-//! barrier of its own. So `READY` is never set on the strength of a barrier that came before somebody cleared it.
+//! `READY` is set by compare-and-swap from the own id: whoever finds 0 there begins anew with a barrier of its own, and
+//! whoever finds another's id sleeps for a millisecond at most, after which that one will be done. So `READY` is never set on
+//! the strength of a barrier that came before somebody cleared it, and of several that ask at once none waits for long.
 //!
 //! Where the kernel has no such barrier, for the owner's process, the owner uses a fence; for the sleeper's, it sleeps for
-//! a millisecond at most.
+//! a millisecond at most. And the kernel's barrier has a hole: a processor that last ran the owner's process before that
+//! registered, and nothing but its own idle loop since, is left out. (Linux keeps a note for each processor, and brings it up
+//! to date when another process's memory is loaded there.) The owner's store would have to stay in its processor's buffer for
+//! longer than the sleeper's whole call into the kernel takes; not seen, and not ruled out. So the first sleep behind an own
+//! barrier, too, is for a millisecond at most, by which time the store is out.
 //!
 //! # Why no wake-up is lost
 //!
-//! Whoever is asleep sleeps on two words at once: the lock's, while it has an owner and `WAITERS`, and `sleepers`, while
-//! that is what it saw, with `READY`. So as long as anybody is asleep, `sleepers` is not 0: it is cleared in one step of
-//! the kernel's together with everybody's sleep (`FUTEX_WAKE_OP`), by who has given the lock back, found it not 0, and
-//! woken nobody. And as long as it is not 0, whoever gives the lock back wakes one, who takes the lock, with `WAITERS`, or
-//! finds it taken, sees to the bit, and sleeps again.
+//! Whoever is asleep for more than a millisecond sleeps on two words at once: the lock's, while it has an owner and
+//! `WAITERS`, and `sleepers`, while that is what it saw, with `READY`. So as long as anybody is asleep, `sleepers` is not 0:
+//! it is cleared in one step of the kernel's together with everybody's sleep (`FUTEX_WAKE_OP`), by who has given the lock
+//! back, and has woken nobody, or all. And as long as it is not 0, whoever gives the lock back wakes one (or all, or leaves
+//! the lock to somebody who will, as is said below). Who was woken takes the lock, with `WAITERS`, or finds it taken, sees to
+//! the bit, and sleeps again; or its time is over, and it leaves `sleepers` as they are.
 //!
 //! A woken waiter that is killed before it takes the lock would swallow that wake-up. But all the while it waits,
 //! `pending` in the head of its list names this lock, and the kernel, finding the lock so named without an owner,
 //! wakes one more. If it has an owner by then, that one will find `sleepers` not 0, and wake one.
 //!
 //! Where the kernel cannot let a thread sleep on two words (before Linux 5.16), it sleeps on the lock's alone, for 50 ms
-//! at most.
+//! at most: somebody can have cleared `sleepers` meanwhile.
 //!
 //! # Leaving it to others
 //!
 //! An owner that gives the lock back and takes it again at once does so within its own cache: another processor that looks
 //! at the word, however often, finds it taken. So who has looked in vain for a microsecond puts its id into `eager` and
-//! looks on for a while; whoever gives the lock back and sees that leaves the lock alone until somebody has it, or for a
-//! while at most. Nothing rests on it but the length of waits: the id may be overwritten, be that of a dead thread, or
+//! looks on for a while; whoever gives the lock back and sees that leaves the lock alone until somebody has it who will see
+//! to the sleepers, or for a while at most. Nothing rests on it but the length of waits: the id may be overwritten, be that of a dead thread, or
 //! stay behind, at the cost of one such while. Who has left the lock to somebody need not wake anybody if that one has
 //! set `WAITERS`, or there are no sleepers: it will find them when it gives the lock back, or the kernel will.
 //!
@@ -105,13 +112,14 @@
 //! the bytes of a lock to another object while some process may still be giving it back can lose what stands there.
 //!
 //! And if somebody takes the lock from a living owner by force, in the instant between that one's look at the word and its
-//! store, the store undoes that.
+//! store, the store frees the lock of whoever has it by then.
 //!
 //! # What a wrong word does
 //!
 //! Others may write anything, at any time. A word that names an owner which is not there is found out ([`owner`]) where
 //! that can be told, and waited for elsewhere, a word that was changed while this thread had the lock is left as it is found, and the node is never
-//! read.
+//! read. A wrong `sleepers` puts wake-ups off until the sleepers look by themselves, 50 ms to a second later; a wrong `eager`
+//! costs whoever gives the lock back some microseconds.
 
 use std::ptr;
 use std::time::Duration;
@@ -136,8 +144,14 @@ pub(crate) const OWNER: u32 = 0x3fff_ffff;
 /// In `sleepers`: every thread has passed a barrier since somebody asked to be woken.
 const READY: u32 = 0x8000_0000;
 
-/// How long to sleep at most where the kernel has no such barrier.
+/// How long to sleep at most where the barrier is not sure to have reached the owner.
 const UNSURE: Duration = Duration::from_millis(1);
+
+/// How often to try to get a barrier of one's own before sleeping for a short while without one.
+const TURNS: u32 = if primitive::MODEL { u32::MAX } else { 4 };
+
+/// How often to find the lock free and lose it to others before sleeping.
+const REQUESTS: u32 = 3;
 
 /// How often to look for what another processor is about to do.
 const LOOKS: u32 = if primitive::MODEL { 1 } else { 128 };
@@ -186,6 +200,7 @@ pub(crate) struct Word {
 const _: () = {
     assert!(size_of::<Word>() == 40 && align_of::<Word>() == 8);
     assert!(std::mem::offset_of!(Word, word) == 0 && std::mem::offset_of!(Word, flags) == 4);
+    assert!(std::mem::offset_of!(Word, eager) == 12);
     assert!(
         std::mem::offset_of!(Word, sleepers) == 8
             && std::mem::offset_of!(Word, node32) == 20
@@ -356,6 +371,7 @@ impl Word {
         let mut backoff = Backoff::new();
         let mut pace = Pace::new();
         let mut slept = 0;
+        let mut requests = 0;
         loop {
             let seen = self.word.load(Relaxed);
             if seen & OWNER == 0 {
@@ -374,9 +390,14 @@ impl Word {
             if seen & OWNER == record.id() && record.holds_alias(self) {
                 return Err(SyncError::WouldDeadlock);
             }
-            if backoff.spin() || self.is_left_to(record) {
+            if backoff.spin() {
                 continue;
             }
+            if requests < REQUESTS && self.is_left_to(record) {
+                requests += 1;
+                continue;
+            }
+            requests = 0;
             match self.sleep(record, seen, deadline, &mut pace)? {
                 Waited::TimedOut => owner::look_after(self, record.id()),
                 Waited::Over => {}
@@ -431,17 +452,28 @@ impl Word {
         if seen != told && self.word.compare_exchange(seen, told, Relaxed, Relaxed).is_err() {
             return Ok(Waited::Over);
         }
-        let most = pace.next(deadline.left()?);
-        let most = if sure { most } else { Some(most.map_or(UNSURE, |most| most.min(UNSURE))) };
-        Ok(primitive::wait_both((&self.word, told), (&self.sleepers, ready), most, LOOK.0))
+        let left = deadline.left()?;
+        let words = ((&self.word, told), (&self.sleepers, ready));
+        if sure {
+            return Ok(primitive::wait_both(words.0, words.1, pace.next(left), LOOK.0));
+        }
+        let most = left.map_or(UNSURE, |left| left.min(UNSURE));
+        primitive::wait_both(words.0, words.1, Some(most), UNSURE);
+        Ok(Waited::Over)
     }
 
-    /// Sees to it that whoever gives the word back from now on looks at `sleepers` and finds something there. What it
-    /// finds, and whether that is sure.
+    /// Sees to it that whoever gives the word back from now on looks at `sleepers` and finds something there. What
+    /// stands there, and whether one may sleep for long on the strength of it.
+    ///
+    /// Where others ask at the same time, or write there all the time, it ends without being sure: the lock may be free
+    /// by then.
     fn ask_to_be_woken(&self, record: &Record) -> (u32, bool) {
         let asked = record.id();
         let mut seen = self.sleepers.load(Relaxed);
-        while seen & READY == 0 {
+        for _ in 0..TURNS {
+            if seen & READY != 0 {
+                return (seen, true);
+            }
             if let Err(now) = self.sleepers.compare_exchange(seen, asked, Relaxed, Relaxed) {
                 seen = now;
                 continue;
@@ -451,11 +483,14 @@ impl Word {
             }
             let ready = asked | READY;
             match self.sleepers.compare_exchange(asked, ready, Relaxed, Relaxed) {
-                Ok(_) => return (ready, true),
+                // The barrier may have left out a processor: see the module.
+                Ok(_) => return (ready, primitive::MODEL),
+                // Somebody else is asking just now.
+                Err(now) if now != 0 && now & READY == 0 => return (now, false),
                 Err(now) => seen = now,
             }
         }
-        (seen, true)
+        (seen, false)
     }
 
     /// Gives it back, if this thread has it; a guard that a forked child inherited gives nothing back.
@@ -471,7 +506,7 @@ impl Word {
             primitive::give_back(&self.word);
             record.light_barrier();
             if self.sleepers.load(Relaxed) | self.eager.load(Relaxed) != 0 {
-                self.wake_waiters(wake);
+                self.wake_waiters(wake, false);
             }
         } else {
             self.hand_over(record, 0, wake);
@@ -543,20 +578,27 @@ impl Word {
         }
         record.light_barrier();
         if seen & WAITERS | self.sleepers.load(Relaxed) | self.eager.load(Relaxed) != 0 {
-            self.wake_waiters(wake);
+            self.wake_waiters(wake, seen & WAITERS != 0);
         }
     }
 
-    /// Wakes who sleeps on a word that is free; if that was nobody, nobody is looked for the next time.
+    /// Wakes who sleeps on a word that is free; if that was nobody, nobody is looked for the next time. `told` is whether
+    /// the word itself said that somebody sleeps.
     #[cold]
-    fn wake_waiters(&self, wake: Wake) {
-        if self.eager.load(Relaxed) != 0 && self.is_taken_by_eager() || self.sleepers.load(Relaxed) == 0 {
+    fn wake_waiters(&self, wake: Wake, told: bool) {
+        if self.eager.load(Relaxed) != 0 && self.is_taken_by_eager() {
+            return;
+        }
+        if !told && self.sleepers.load(Relaxed) == 0 {
             return;
         }
         match wake {
-            Wake::One if primitive::wake(&self.word, 1) != 0 => {}
-            _ => primitive::clear_and_wake_all(&self.sleepers, &self.word),
+            Wake::One if primitive::wake(&self.word, 1) != 0 => return,
+            Wake::One => {}
+            // Those, too, who can sleep on one word only.
+            Wake::All => drop(primitive::wake(&self.word, u32::MAX)),
         }
+        primitive::clear_and_wake_all(&self.sleepers);
     }
 
     /// Takes it from a thread, as the kernel does when that ends, and wakes all who sleep on it; not if it is another's

@@ -467,8 +467,8 @@ pub(crate) fn give_back(word: &AtomicU32) {
     word.store(0, Ordering::Release);
 }
 
-pub(crate) fn clear_and_wake_all(first: &AtomicU32, _second: &AtomicU32) {
-    change_and_wake(first, Change::Zero, u32::MAX);
+pub(crate) fn clear_and_wake_all(word: &AtomicU32) {
+    change_and_wake(word, Change::Zero, u32::MAX);
 }
 
 pub(crate) fn hear_barriers() -> bool {

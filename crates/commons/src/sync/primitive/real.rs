@@ -87,13 +87,9 @@ pub(crate) fn give_back(word: &AtomicU32) {
     word.store(0, Ordering::Release);
 }
 
-/// Clears the first word and wakes all who sleep on both of them, in one step of the kernel's.
-pub(crate) fn clear_and_wake_all(first: &AtomicU32, second: &AtomicU32) {
-    sys::futex::change_and_wake(first, Change::Zero, u32::MAX);
-    if !sys::futex::can_wait_for_any() {
-        // They sleep on one only.
-        sys::futex::wake(second, u32::MAX);
-    }
+/// Clears a word and wakes all who sleep on it, in one step of the kernel's.
+pub(crate) fn clear_and_wake_all(word: &AtomicU32) {
+    sys::futex::change_and_wake(word, Change::Zero, u32::MAX);
 }
 
 /// Whether other processes' [`heavy_barrier`] reaches this process's threads, from now on.

@@ -8,7 +8,8 @@ pub(crate) fn register() -> bool {
 }
 
 /// When it returns, each running thread of a process that registered has passed a full barrier since it was called; one
-/// that does not run passed one when it was taken off its processor. `false` if the kernel cannot do that.
+/// that does not run passed one when it was taken off its processor. Left out can be a processor that ran such a process
+/// before it registered, and nothing but its idle loop since. `false` if the kernel cannot do that.
 pub(crate) fn all() -> bool {
     command(libc::MEMBARRIER_CMD_GLOBAL_EXPEDITED)
 }

@@ -1,10 +1,7 @@
 //! Futexes: sleeping until a word in shared memory changes, and waking who sleeps.
 
 use std::ptr;
-use std::sync::atomic::{
-    AtomicU32,
-    Ordering::{Relaxed, SeqCst},
-};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
 use super::super::Errno;
@@ -194,28 +191,6 @@ fn wait_any_of<const MOST: usize>(
     }
 }
 
-/// Whether [`wait_any`] does what it says, rather than sleep on the first word for a while.
-pub(crate) fn can_wait_for_any() -> bool {
-    const YES: u32 = 1;
-    const NO: u32 = 2;
-    static ANSWER: AtomicU32 = AtomicU32::new(0);
-    match ANSWER.load(Relaxed) {
-        YES => true,
-        NO => false,
-        _ => {
-            // No words at all: a kernel that knows the call refuses that, and tells so.
-            let (nothing, none) = (ptr::null::<Waiter>(), ptr::null::<Time>());
-            // SAFETY: with no words to sleep on the kernel reads no memory.
-            let asked =
-                unsafe { libc::syscall(libc::SYS_futex_waitv, nothing, 0, 0, none, libc::CLOCK_MONOTONIC) };
-            let error = Errno::from_io_error(&std::io::Error::last_os_error());
-            let can = asked == -1 && error == Some(Errno::INVAL);
-            ANSWER.store(if can { YES } else { NO }, Relaxed);
-            can
-        }
-    }
-}
-
 /// So long from now, on the monotonic clock.
 fn moment(most: Duration) -> Time {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -246,16 +221,6 @@ mod tests {
             assert_eq!(change_and_wake(&word, change, u32::MAX), 0);
             assert_eq!(word.load(SeqCst), after, "{change:?}");
         }
-    }
-
-    #[test]
-    fn it_is_known_whether_one_can_sleep_on_several_words() {
-        let words = [const { AtomicU32::new(1) }; 2];
-        let all = words.each_ref().map(|word| (word, 1));
-        let begun = std::time::Instant::now();
-        let (most, blind) = (Duration::from_millis(60), Duration::from_millis(1));
-        wait_any(&all, Some(most), blind);
-        assert_eq!(can_wait_for_any(), begun.elapsed() >= most);
     }
 
     #[test]
