@@ -67,7 +67,7 @@ fn behind(report: &Report, text: &mut String) -> Result<()> {
         }
         none = false;
         let why = work.why.map(|why| format!(" {why}")).unwrap_or_default();
-        writeln!(text, "- {}: {}.{why}", capital(&work.name), faster.join(", "))?;
+        writeln!(text, "- *{}*: {}.{why}", work.name, faster.join(", "))?;
     }
     if none {
         writeln!(text, "Nowhere in this run.")?;
@@ -92,7 +92,7 @@ fn write_table(table: &Measurements, page: &Path, pictures: &Path, text: &mut St
     writeln!(text)?;
     for work in &table.works {
         for remark in report::remarks(work) {
-            writeln!(text, "- {}: {remark}.", capital(&work.name))?;
+            writeln!(text, "- *{}*: {remark}.", work.name)?;
         }
     }
     Ok(())

@@ -73,7 +73,7 @@ pub(crate) fn ratio(summary: &Summary) -> String {
 /// Whether the rounds spread too far to give one figure.
 pub(crate) fn is_wide(summary: &Summary) -> bool {
     let (low, high) = summary.interval;
-    !(high <= low * WIDE)
+    high.is_nan() || high > low * WIDE
 }
 
 impl Claim {

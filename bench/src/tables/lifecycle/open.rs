@@ -45,7 +45,7 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
         let attachment = Segment::open(name)?.attach()?;
         Ok(attachment.detach()?)
     };
-    let key = std::process::id().cast_signed() | 0x4000_0000;
+    let key = i32::try_from(std::process::id())? | 0x4000_0000;
     let sysv = sysv::Segment::create(key, PAGE);
     let attach_sysv = || -> Result<()> {
         let address = sysv::Segment::attach(sysv::Segment::find(key)?)?;

@@ -58,6 +58,7 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
         let what = "open, attach and detach a segment that others hold";
         let work = results
             .work(format!("{what}: {} attachments", thousands(count.into())), Unit::Microseconds, COMMONS)?
+            .why("Each holder is a lock of the kernel's, which goes through the list of all those of the file.")
             .growth(what, "attachments", count.into());
         works.push(if count == 1_000 { work.bound(COMMONS, Limit::AtMost(50.0)) } else { work });
     }
