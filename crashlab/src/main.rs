@@ -10,6 +10,7 @@ mod args;
 mod board;
 mod campaign;
 mod code;
+mod dropins;
 mod errors;
 mod experiment;
 mod flaw;
