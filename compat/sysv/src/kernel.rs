@@ -327,8 +327,11 @@ pub(crate) fn parent() -> i32 {
 pub(crate) fn copy_out<T>(value: &T, to: *mut T) -> Result<(), c_int> {
     // SAFETY: the value is initialised memory of this size; where it goes the kernel checks.
     match unsafe { copy(libc::SYS_process_vm_writev, std::ptr::from_ref(value).cast_mut(), to) } {
-        // SAFETY: where the call is forbidden, a bad pointer is a fault, as in most functions of libc.
-        Err(libc::EPERM | libc::ENOSYS) => unsafe { Ok(to.write_unaligned(std::ptr::read(value))) },
+        Err(libc::EPERM | libc::ENOSYS) => {
+            // SAFETY: where the call is forbidden, a bad pointer is a fault, as in most functions of libc.
+            unsafe { to.write_unaligned(std::ptr::read(value)) };
+            Ok(())
+        }
         other => other,
     }
 }

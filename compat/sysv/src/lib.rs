@@ -14,22 +14,14 @@
 //! | `kernel`    | calls into the kernel                                                          |
 //! | `start`     | what happens as the library is loaded and as the program ends                  |
 
-#![allow(dead_code, reason = "until all of it is there")]
-
 pub mod export;
 mod ids;
 pub mod intercept;
 mod kernel;
 pub mod proc;
 mod quiet;
+mod sem;
 mod shm;
 mod start;
 
-/// A call that is about semaphores, with its first four arguments; `None` if it is not taken here.
-///
-/// # Safety
-///
-/// As for the call.
-unsafe fn semaphore_call(_: libc::c_long, _: usize, _: usize, _: usize, _: usize) -> Option<libc::c_long> {
-    None
-}
+use sem::semaphore_call;

@@ -79,6 +79,14 @@ fn too_large_for_the_space_left_fails_in_shmget() {
 }
 
 #[test]
+fn after_an_exit_nothing_is_left() {
+    let place = Place::new();
+    let output = program().on_commons(place.0.path()).arg("exit").output().unwrap();
+    assert_eq!(text(&output), "x\n");
+    assert_eq!(place.files(), [""; 0]);
+}
+
+#[test]
 fn after_a_kill_the_memory_goes_with_the_next_call() {
     let place = Place::new();
     let run = |case: &str| program().on_commons(place.0.path()).arg(case).output().unwrap();

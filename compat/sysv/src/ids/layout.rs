@@ -11,6 +11,9 @@ pub(super) const BUCKETS: usize = 128;
 /// Bytes of an entry.
 pub(super) const ENTRY: usize = size_of::<Entry>();
 
+/// Where in an entry its key is, behind its word.
+pub(super) const KEY: usize = std::mem::offset_of!(Entry, key);
+
 const _: () = assert!(ENTRY == 128 && size_of::<Header>() <= BUCKETS);
 
 /// The beginning of a table. What is behind `changes` changes only under the lock.

@@ -76,6 +76,7 @@ pub(crate) enum Kind {
     /// Segments.
     Memory,
     /// Sets of semaphores.
+    #[allow(dead_code, reason = "a table as good as the other, which semaphores are to be built on")]
     Semaphores,
 }
 
@@ -105,7 +106,7 @@ impl Kind {
     }
 
     /// How many indices that takes. Segments of other drop-ins have indices from 16384 on.
-    pub(crate) fn indices(self) -> u32 {
+    pub(crate) const fn indices(self) -> u32 {
         match self {
             Kind::Memory => 6144,
             Kind::Semaphores => 1 << INDEX_BITS,
@@ -113,10 +114,21 @@ impl Kind {
     }
 
     /// How many lists of entries there are: a power of two.
-    fn buckets(self) -> u32 {
+    const fn buckets(self) -> u32 {
         match self {
             Kind::Memory => 1024,
             Kind::Semaphores => 4096,
         }
     }
 }
+
+// What `commons_compat` tells others of these files.
+const _: () = {
+    use commons_compat::sysv;
+    assert!(
+        sysv::HEADER == layout::BUCKETS && sysv::ENTRY == layout::ENTRY && sysv::INDEX_BITS == INDEX_BITS
+    );
+    assert!(sysv::Kind::Memory.buckets() == Kind::Memory.buckets());
+    assert!(sysv::Kind::Semaphores.buckets() == Kind::Semaphores.buckets());
+    assert!(layout::KEY == 8);
+};

@@ -234,7 +234,6 @@ impl Table {
 
     /// The live entry with a key; `Err` if that cannot be said without the lock.
     #[inline]
-    #[expect(clippy::result_unit_err, reason = "there is nothing to say about it")]
     pub(crate) fn find(&self, key: i32) -> Result<Option<(i32, Word, &Entry)>, ()> {
         let before = self.header().changes.load(Acquire);
         if let Some(found) = self.search(key) {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use libc::c_int;
 
 use super::records::{self, Attached, EXECUTABLE, READ_ONLY};
-use super::{PAGE, file, get, times};
+use super::{PAGE, file, foreign, get, times};
 use crate::ids::access;
 use crate::kernel;
 use crate::quiet::Quiet;
@@ -19,6 +19,9 @@ pub(crate) fn attach(id: c_int, address: usize, flags: c_int) -> Result<usize, c
     let place = place(address, flags & libc::SHM_RND != 0, replace)?;
     let read_only = flags & libc::SHM_RDONLY != 0;
     let executable = flags & libc::SHM_EXEC != 0;
+    if foreign::is(id) {
+        return foreign::attach(id, place, read_only, replace);
+    }
     let (table, _, entry) = get::look_up(id)?;
     let wanted = access::READ
         | if read_only { 0 } else { access::WRITE }

@@ -7,7 +7,7 @@ use libc::{c_int, c_void};
 
 use super::file::{self, Fate};
 use super::get::{LARGEST, look_up};
-use super::{DEST, LOCKED, PAGE, memory_lock, slots, times};
+use super::{DEST, LOCKED, PAGE, foreign, memory_lock, slots, times};
 use crate::ids::{Entry, INDEX_BITS, Kind, Permissions, State, Table, Word, access};
 use crate::kernel;
 use crate::quiet::Quiet;
@@ -36,16 +36,16 @@ pub(crate) struct IpcPerm {
 /// `struct shmid64_ds`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-struct Status {
-    perm: IpcPerm,
-    segsz: u64,
-    atime: i64,
-    dtime: i64,
-    ctime: i64,
-    cpid: i32,
-    lpid: i32,
-    nattch: u64,
-    unused: [u64; 2],
+pub(super) struct Status {
+    pub(super) perm: IpcPerm,
+    pub(super) segsz: u64,
+    pub(super) atime: i64,
+    pub(super) dtime: i64,
+    pub(super) ctime: i64,
+    pub(super) cpid: i32,
+    pub(super) lpid: i32,
+    pub(super) nattch: u64,
+    pub(super) unused: [u64; 2],
 }
 
 /// `struct shminfo64`.
@@ -79,6 +79,10 @@ const _: () = assert!(size_of::<Status>() == 112 && size_of::<Limits>() == 72 &&
 pub(crate) fn control(id: c_int, command: c_int, buffer: *mut c_void) -> Result<c_int, c_int> {
     if id < 0 || command < 0 {
         return Err(libc::EINVAL);
+    }
+    let by_id = !matches!(command, libc::IPC_INFO | SHM_INFO | SHM_STAT | SHM_STAT_ANY);
+    if by_id && foreign::is(id) {
+        return foreign::control(id, command, buffer);
     }
     match command {
         libc::IPC_INFO => {

@@ -4,8 +4,7 @@ use libc::c_int;
 
 use super::maps::{self, Piece};
 use super::records::{self, Attached};
-use super::{PAGE, file, times};
-use crate::ids::{Kind, Table};
+use super::{PAGE, file, foreign, times};
 use crate::kernel;
 use crate::quiet::Quiet;
 
@@ -13,6 +12,9 @@ use crate::quiet::Quiet;
 pub(crate) fn detach(address: usize) -> Result<(), c_int> {
     if address % PAGE != 0 {
         return Err(libc::EINVAL);
+    }
+    if foreign::detach(address) {
+        return Ok(());
     }
     let quiet = Quiet::new();
     let gone = match records::find(address) {
@@ -94,14 +96,26 @@ fn is_attached(id: c_int) -> bool {
     records::all().any(|attached| attached.id == id)
 }
 
-/// As the program ends: the kernel detaches, and this says when and who.
+/// As the program ends: says when and who, and finishes the removal of what only this process still holds.
+///
+/// Threads may go on until the very end, and use what is attached. So a removed segment is not unmapped, but mapped anew
+/// from a description that does not hold it: the memory stays as long as the process does, and the name goes now.
 pub(crate) fn at_exit() {
+    if records::count() == 0 {
+        return;
+    }
+    let _quiet = Quiet::new();
     for attached in records::all() {
-        if attached.table.kind != Kind::Memory {
+        let Some((word, _, entry)) = attached.table.get(attached.id) else { continue };
+        times::detached(entry);
+        if !word.is_removed() || attached.is_dirty() {
             continue;
         }
-        if let Some((_, _, entry)) = Table::get(attached.table, attached.id) {
-            times::detached(entry);
-        }
+        let access = if attached.is_read_only() { libc::O_RDONLY } else { libc::O_RDWR };
+        let Ok(file) = kernel::open(attached.table.file(attached.id).as_c_str(), access) else { continue };
+        let how = libc::MAP_SHARED | libc::MAP_FIXED;
+        let _ = kernel::map(attached.address, attached.len, attached.protection(), how, &file, 0);
+        drop(file);
+        file::finish(attached.table, entry, word, Some(attached.slot));
     }
 }

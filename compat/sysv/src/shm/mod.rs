@@ -28,6 +28,7 @@ mod attach;
 mod control;
 mod detach;
 mod file;
+mod foreign;
 pub(crate) mod fork;
 mod get;
 mod maps;
@@ -42,9 +43,7 @@ pub(crate) use detach::{at_exit, detach};
 pub(crate) use get::get;
 pub(crate) use records::touch;
 
-use libc::c_int;
-
-use crate::ids::Table;
+use crate::ids::{Kind, Table};
 use crate::quiet::Quiet;
 
 /// `SHM_DEST`: removed, and still attached.
@@ -55,10 +54,10 @@ pub(crate) const LOCKED: u32 = 0o2000;
 /// The same on every architecture.
 pub(crate) const PAGE: usize = 4096;
 
-/// Whether an id is that of another drop-in's segment, which has a namespace of its own. None has any yet.
-pub(crate) fn foreign(_id: c_int) -> bool {
-    false
-}
+/// The lowest index of an id that is another drop-in's.
+pub(crate) const FOREIGN: u32 = 1 << 14;
+
+const _: () = assert!(Kind::Memory.indices() <= FOREIGN);
 
 /// Finishes the removal of segments that nobody holds any more, if it is time to look for such.
 #[inline]

@@ -60,15 +60,6 @@ struct Record {
     table: AtomicPtr<Table>,
 }
 
-const EMPTY: Record = Record {
-    address: AtomicUsize::new(0),
-    len: AtomicUsize::new(0),
-    id: AtomicI32::new(0),
-    flags: AtomicU32::new(0),
-    slot: AtomicU64::new(0),
-    table: AtomicPtr::new(std::ptr::null_mut()),
-};
-
 const IN_CHUNK: usize = 64;
 
 struct Chunk {
@@ -76,7 +67,13 @@ struct Chunk {
     next: AtomicPtr<Chunk>,
 }
 
-static FIRST: Chunk = Chunk { records: [EMPTY; IN_CHUNK], next: AtomicPtr::new(std::ptr::null_mut()) };
+impl Chunk {
+    const fn empty() -> Chunk {
+        Chunk { records: [const { Record::empty() }; IN_CHUNK], next: AtomicPtr::new(std::ptr::null_mut()) }
+    }
+}
+
+static FIRST: Chunk = Chunk::empty();
 
 /// All attachments lie within, and perhaps none any more.
 static LOWEST: AtomicUsize = AtomicUsize::new(usize::MAX);
@@ -87,6 +84,17 @@ static USED: AtomicUsize = AtomicUsize::new(0);
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 impl Record {
+    const fn empty() -> Record {
+        Record {
+            address: AtomicUsize::new(0),
+            len: AtomicUsize::new(0),
+            id: AtomicI32::new(0),
+            flags: AtomicU32::new(0),
+            slot: AtomicU64::new(0),
+            table: AtomicPtr::new(std::ptr::null_mut()),
+        }
+    }
+
     fn get(&self) -> Option<Attached> {
         let address = self.address.load(Acquire).checked_sub(1)?;
         // SAFETY: a record that is not empty has one, and tables are never freed.
@@ -164,8 +172,7 @@ fn append() -> &'static Record {
     for _ in 0..number / IN_CHUNK {
         let mut next = chunk.next.load(Acquire);
         if next.is_null() {
-            let new = Chunk { records: [EMPTY; IN_CHUNK], next: AtomicPtr::new(std::ptr::null_mut()) };
-            next = Box::into_raw(Box::new(new));
+            next = Box::into_raw(Box::new(Chunk::empty()));
             chunk.next.store(next, Release);
         }
         // SAFETY: never freed.

@@ -1,6 +1,7 @@
 /* Processes that are killed at any moment while they use shared memory; and what is looked at afterwards.
  *
  * killed work SEED: works until it is killed; ends with 1 if it sees what must not be.
+ * killed race SEED: attaches and removes the same segment, some thousand times.
  * killed check: when all are dead, prints the ids there are, and what must not be. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -146,11 +147,30 @@ static int check(void) {
     return wrongs != 0;
 }
 
+/* Attaching what others remove this moment: what is attached is counted, and gone afterwards. */
+static int race(void) {
+    for (int i = 0; i < 20000; i++) {
+        int id = shmget(KEY(0), 4096, IPC_CREAT | 0600);
+        if (id < 0) wrong("shmget", id, errno);
+        if (random_below(2)) {
+            if (shmctl(id, IPC_RMID, NULL) && errno != EINVAL) wrong("IPC_RMID", id, errno);
+            continue;
+        }
+        void *p = shmat(id, NULL, 0);
+        if (p == BAD) {
+            if (errno != EINVAL && errno != EIDRM) wrong("shmat", id, errno);
+            continue;
+        }
+        if (nattch(id) < 1) wrong("attached, and not counted", id, nattch(id));
+        if (shmdt(p)) wrong("shmdt", id, errno);
+    }
+    return 0;
+}
+
 int main(int count, char **arguments) {
     if (count > 1 && !strcmp(arguments[1], "check")) return check();
     state = strtoull(arguments[2], NULL, 10) * 0x9e3779b97f4a7c15ull + 1;
-    signal(SIGCHLD, SIG_IGN);
-    signal(SIGCHLD, SIG_DFL);
+    if (!strcmp(arguments[1], "race")) return race();
     for (int i = 0;; i++) {
         if (random_below(3)) shared();
         else own();

@@ -55,7 +55,9 @@ impl Slot {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         // A random start is drawn once; should two threads draw it at once, it is the same number.
         if COUNTER.load(Relaxed) == 0 {
-            let start = process::random() & ((1 << COUNTER_BITS) - 1) | 1 << 32;
+            // A program can have this library in it twice, in drop-ins: each begins elsewhere.
+            let copy = (std::ptr::from_ref(&COUNTER).addr() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+            let start = process::random().wrapping_add(copy) & ((1 << COUNTER_BITS) - 1) | 1 << 32;
             let _ = COUNTER.compare_exchange(0, start, Relaxed, Relaxed);
         }
         let counter = COUNTER.fetch_add(1, Relaxed);
