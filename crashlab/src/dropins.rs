@@ -46,8 +46,12 @@ macro_rules! calls {
 }
 
 calls! {
-    /// `libcommons_sysv`: shared memory.
+    /// `libcommons_sysv`.
     SystemV:
+    semget(c_int, c_int, c_int) -> c_int;
+    semop(c_int, *mut libc::sembuf, usize) -> c_int;
+    semtimedop(c_int, *mut libc::sembuf, usize, *const libc::timespec) -> c_int;
+    semctl(c_int, c_int, c_int, usize) -> c_int;
     shmget(c_int, usize, c_int) -> c_int;
     shmat(c_int, *const c_void, c_int) -> *mut c_void;
     shmdt(*const c_void) -> c_int;

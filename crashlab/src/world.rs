@@ -16,10 +16,10 @@ use crate::flaw::{Check, Flaw, Must};
 /// How long anybody in an experiment waits for something that has to come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What drop-ins keep for as long as anybody works with them: the tables of ids, and the lock on names, which the process
+/// What drop-ins keep for as long as anybody works with them: the tables of ids and of who owes what, and the lock on names, which the process
 /// that sweeps here may have itself.
-const STAYING: [&str; 3] =
-    [sysv::Kind::Memory.table_name(), sysv::Kind::Semaphores.table_name(), gpl::DATABASE];
+const STAYING: [&str; 4] =
+    [sysv::Kind::Memory.table_name(), sysv::Kind::Semaphores.table_name(), "undo", gpl::DATABASE];
 
 /// Where the victim keeps its number.
 pub(crate) const VICTIM: usize = 0;

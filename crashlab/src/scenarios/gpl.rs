@@ -21,7 +21,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("shmCreate: new, the first of all", create_cold, memory_is_gone),
     scenario("shmCreate: new", create, memory_is_gone).companion(hold_other).meanwhile(use_other).pairs(),
     scenario("shmCreate: new, over what a dead one left", create, memory_is_gone).prepare(leave_memory),
-    scenario("shmCreate: existing", create, memory_is_gone).companion(hold_memory).meanwhile(use_memory).pairs(),
+    scenario("shmCreate: existing", create, memory_is_gone)
+        .companion(hold_memory)
+        .meanwhile(use_memory)
+        .pairs(),
     scenario("shmDestroy: the last one", destroy, memory_is_gone).pairs(),
     scenario("shmDestroy: others remain", destroy, memory_is_gone)
         .companion(hold_memory)
@@ -37,8 +40,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         .companion(hold_object)
         .meanwhile(use_object)
         .pairs(),
-    scenario("nobCreate, waiting for another's nobCommit", commit, object_is_gone)
-        .companion(commit_on_cue),
+    scenario("nobCreate, waiting for another's nobCommit", commit, object_is_gone).companion(commit_on_cue),
     scenario("nobDestroy: the last one", forget, object_is_gone),
     scenario("nobDestroy: others remain", forget, object_is_gone)
         .companion(hold_object)
@@ -228,10 +230,11 @@ fn abort(_: &World) -> Result<Act<'_>, String> {
 fn forget(world: &World) -> Result<Act<'_>, String> {
     commit(world)?()?;
     let object = nob_exists(OBJECT).map_err(|code| text("nobExists", code))?;
-    Ok(Box::new(move || match nob_destroy(object) {
-        // The process still has the reference of the first call.
-        Ok(()) | Err(libc::EWOULDBLOCK) => Ok(()),
-        Err(code) => Err(text("nobDestroy", code)),
+    let mut object = Some(object);
+    Ok(Box::new(move || match object.take().map(nob_destroy) {
+        // The process still has the reference of the first call. The handle is gone, also after an error.
+        None | Some(Ok(()) | Err(libc::EWOULDBLOCK)) => Ok(()),
+        Some(Err(code)) => Err(text("nobDestroy", code)),
     }))
 }
 
@@ -282,9 +285,11 @@ fn is_mine_alone(object: Handle) -> Check {
 
 /// Has the lock on names until the victim sleeps.
 fn commit_on_cue(world: &World) -> Check {
+    warm().map_err(Flaw::wrong)?;
+    // When the victim is at its beginning.
+    world.board.wait_for_cue();
     let created = nob_create(OBJECT).well("nobCreate")?;
     let Created::New(object) = created else { return Err(Flaw::wrong("found what was never made")) };
-    world.board.wait_for_cue();
     world.board.wait_for_cue();
     nob_commit(object, VALUE).well("nobCommit")?;
     world.board.wait_for_end();

@@ -14,6 +14,7 @@ mod shared;
 mod signals;
 mod snapshot;
 mod system_v;
+mod system_v_sem;
 
 use crate::scenario::Scenario;
 
@@ -30,6 +31,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
         once::SCENARIOS,
         seqlock::SCENARIOS,
         system_v::SCENARIOS,
+        system_v_sem::SCENARIOS,
         gpl::SCENARIOS,
         nspr::SCENARIOS,
     ];

@@ -149,7 +149,8 @@ fn die_creating(world: &World) -> Check {
     table.read_exact_at(&mut changes, 0).must("read")?;
     let changes = u32::from_ne_bytes(changes) + 1;
     table.write_all_at(&changes.to_ne_bytes(), 0).must("write")?;
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(directory.join("shm.40"));
+    let file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(directory.join("shm.40"));
     file.must("make a file")?.set_len(SIZE as u64).must("make a file")
 }
 
