@@ -305,7 +305,7 @@ fn remove(world: &World) -> Result<Act<'_>, String> {
 fn wait_for_it(world: &World) -> Check {
     world.board.wait_for_cue();
     loop {
-        match operate_within(id(world), &[step(0, -1, 0)], Duration::from_millis(120)) {
+        match operate_within(id(world), &[step(0, -1, 0)], Duration::from_millis(60)) {
             Ok(()) => {
                 world.count(THROUGH);
                 return Ok(());
@@ -335,7 +335,7 @@ fn wait_for_undo(world: &World) -> Check {
 fn wait_until_removed(world: &World) -> Check {
     world.board.wait_for_cue();
     loop {
-        match operate_within(id(world), &[step(0, -1, 0)], Duration::from_millis(200)) {
+        match operate_within(id(world), &[step(0, -1, 0)], Duration::from_millis(60)) {
             Err(libc::EIDRM | libc::EINVAL) => return Ok(()),
             Err(libc::EAGAIN) if world.board.since_end().is_none() => {}
             // The victim died before it had removed it.
