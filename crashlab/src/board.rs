@@ -46,6 +46,8 @@ pub(crate) struct Board {
     given: AtomicU32,
     /// The victim is dead, or has ended: no more cues.
     over: AtomicU32,
+    /// When the victim had ended: nanoseconds of the monotonic clock.
+    ended_at: AtomicU64,
     notes: [AtomicU64; 16],
 }
 
@@ -174,14 +176,26 @@ impl Board {
 
     /// No more cues.
     pub(crate) fn end(&self) {
+        self.ended_at.store(now(), Release);
         self.over.store(1, Release);
         self.wake();
+    }
+
+    /// How long ago [the end](Board::end) was; `None` before.
+    pub(crate) fn since_end(&self) -> Option<Duration> {
+        let over = self.over.load(Acquire) != 0;
+        over.then(|| Duration::from_nanos(now().saturating_sub(self.ended_at.load(Acquire))))
     }
 
     fn wake(&self) {
         let flags = rustix::thread::futex::Flags::empty();
         let _ = rustix::thread::futex::wake(&self.given, flags, u32::MAX);
     }
+}
+
+fn now() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 impl Part {

@@ -10,11 +10,16 @@ use crate::modes::{Bench, Extent, Tally, fault, kill, pair, stop};
 use crate::report::Report;
 use crate::scenario::{Floor, Scenario};
 use crate::world::World;
-use crate::{process, scenarios, tracee};
+use crate::{dropins, process, scenarios, tracee};
+
+/// How many points of a scenario a short run tries.
+const SHORT: usize = 90;
+/// An act of more instructions than this is tried at fewer points in a short run: to get to each takes long.
+const LONG: usize = 9_000;
 
 /// How much a short run tries.
 fn short(seed: u64) -> Extent {
-    Extent { points: Some(90), stops: 8, pairs: (4, 6), errors: 2, calls: 12, seed }
+    Extent { points: Some(SHORT), stops: 8, pairs: (4, 6), errors: 2, calls: 12, seed }
 }
 
 /// How much a full run tries.
@@ -41,6 +46,9 @@ pub(crate) fn try_all(
     let mut extent = if is_full { full(arguments.seed) } else { short(arguments.seed) };
     extent.points = arguments.points.or(extent.points);
     board::keep_panics();
+    if chosen.iter().any(|scenario| scenario.library.is_some()) {
+        dropins::load(directory)?;
+    }
     tracee::prepare_alarms();
     let processors = rustix::thread::sched_getaffinity(None)?;
     if !process::pin(arguments.processor) {
@@ -51,6 +59,10 @@ pub(crate) fn try_all(
     let mut report = Report::new(arguments.markdown);
     let begun = Instant::now();
     for scenario in chosen {
+        if let Some(why) = scenario.library.and_then(dropins::missing) {
+            println!("SKIPPED: {}: {why}", scenario.name);
+            continue;
+        }
         let begun = Instant::now();
         let tally = try_one(&world, &code, scenario, extent);
         report.add(scenario, tally, begun.elapsed());
@@ -75,6 +87,10 @@ fn try_one(world: &World, code: &Code, scenario: &Scenario, extent: Extent) -> T
     let mut bench = Bench::new(world, scenario, code, extent, loud);
     match kill::record(&mut bench) {
         Ok(trace) => {
+            if bench.extent.points.is_some_and(|points| points <= SHORT) && trace.len() > LONG {
+                bench.extent =
+                    Extent { points: Some(SHORT / 9), stops: 2, pairs: (1, 2), calls: 3, ..bench.extent };
+            }
             let trace = kill::run(&mut bench, trace);
             stop::run(&mut bench, &trace);
             pair::run(&mut bench, &trace);

@@ -7,9 +7,15 @@ use std::ops::Range;
 pub(crate) struct Code {
     /// Mapped for executing, and for reading.
     ranges: Vec<(Range<u64>, String)>,
-    /// What is to be added to an address in the executable's file.
+    /// What people call places in the executable, and in libraries from beside it.
+    own: Vec<Own>,
+}
+
+/// A file of the laboratory's.
+struct Own {
+    path: String,
+    /// What is to be added to an address in the file.
     base: u64,
-    executable: String,
     symbols: OnceCell<Option<addr2line::Loader>>,
 }
 
@@ -28,9 +34,10 @@ pub(crate) enum Instruction {
 impl Code {
     /// As this process is now. Libraries that are loaded later are not in it.
     pub(crate) fn new() -> std::io::Result<Code> {
-        let executable = std::env::current_exe()?.to_string_lossy().into_owned();
+        let executable = std::env::current_exe()?;
+        let beside = executable.parent().map(|directory| directory.to_string_lossy().into_owned());
         let mut ranges = Vec::new();
-        let mut base = u64::MAX;
+        let mut own: Vec<Own> = Vec::new();
         for line in std::fs::read_to_string("/proc/self/maps")?.lines() {
             let mut words = line.split_ascii_whitespace();
             let (Some(range), Some(mode)) = (words.next(), words.next()) else { continue };
@@ -39,14 +46,17 @@ impl Code {
             let (Ok(start), Ok(end)) = (u64::from_str_radix(start, 16), u64::from_str_radix(end, 16)) else {
                 continue;
             };
-            if path == executable {
-                base = base.min(start);
+            // The lowest part comes first.
+            if beside.as_ref().is_some_and(|beside| path.starts_with(beside))
+                && !own.iter().any(|own| own.path == path)
+            {
+                own.push(Own { path: path.to_owned(), base: start, symbols: OnceCell::new() });
             }
             if mode.starts_with("r-x") {
                 ranges.push((start..end, path.to_owned()));
             }
         }
-        Ok(Code { ranges, base, executable, symbols: OnceCell::new() })
+        Ok(Code { ranges, own })
     }
 
     fn range(&self, pc: u64) -> Option<&(Range<u64>, String)> {
@@ -93,14 +103,12 @@ impl Code {
         }
     }
 
-    /// A place in the executable.
+    /// A place in the executable, or in a library that was built with it.
     fn own(&self, pc: u64) -> Option<String> {
         let (_, path) = self.range(pc)?;
-        if *path != self.executable {
-            return None;
-        }
-        let loader = self.symbols.get_or_init(|| addr2line::Loader::new(&self.executable).ok()).as_ref()?;
-        let address = pc - self.base;
+        let own = self.own.iter().find(|own| own.path == *path)?;
+        let loader = own.symbols.get_or_init(|| addr2line::Loader::new(path).ok()).as_ref()?;
+        let address = pc - own.base;
         let mut frames = loader.find_frames(address).ok()?;
         let mut named = Vec::new();
         while let Ok(Some(frame)) = frames.next() {

@@ -10,6 +10,7 @@ mod args;
 mod board;
 mod campaign;
 mod code;
+mod dropins;
 mod errors;
 mod experiment;
 mod flaw;
@@ -18,6 +19,7 @@ mod hostile;
 mod invariants;
 mod marker;
 mod modes;
+mod others;
 mod process;
 mod random;
 mod report;
@@ -86,6 +88,7 @@ fn peers(directory: &Path, arguments: &Campaign) -> std::io::Result<()> {
     println!("Other libraries: at how many crash points they are left stuck, leaking or wrong");
     let chosen: Vec<_> = scenarios::peers().collect();
     campaign::try_all(directory, arguments, false, &chosen)?;
+    others::run(directory, arguments.seed, 25)?;
     for missing in scenarios::NOT_TRIED {
         println!("not tried: {missing}");
     }

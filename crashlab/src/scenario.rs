@@ -11,6 +11,7 @@
 //!    have come to. Optional.
 //! 5. `verify` looks at what is left. Then there is one sweep, and nothing may be left but `remains`.
 
+use crate::dropins::System;
 use crate::flaw::Check;
 use crate::world::World;
 
@@ -47,6 +48,8 @@ pub(crate) enum Floor {
     Snapshot,
     Shared,
     Sync,
+    /// The drop-ins for older systems, through their C libraries.
+    DropIn,
     /// Other libraries, to compare with: what is found there is counted apart.
     Peer,
     /// Mistakes made on purpose, to see the laboratory find them.
@@ -69,6 +72,8 @@ pub(crate) struct Scenario {
     pub(crate) remains: &'static [&'static str],
     /// How many may do the act at the same time with the same checks behind it: whether it makes sense for two.
     pub(crate) pairs: bool,
+    /// Which drop-in it is about: it is skipped where that one's library cannot be had.
+    pub(crate) library: Option<System>,
 }
 
 impl Scenario {
@@ -90,6 +95,7 @@ impl Scenario {
             verify,
             remains: &[],
             pairs: false,
+            library: None,
         }
     }
 
@@ -115,6 +121,11 @@ impl Scenario {
 
     pub(crate) const fn remains(mut self, remains: &'static [&'static str]) -> Scenario {
         self.remains = remains;
+        self
+    }
+
+    pub(crate) const fn library(mut self, system: System) -> Scenario {
+        self.library = Some(system);
         self
     }
 

@@ -59,6 +59,7 @@ pub(crate) fn run(directory: &Path, arguments: &Long) -> std::io::Result<bool> {
     let seed = arguments.seed.unwrap_or_else(|| u64::from(std::process::id()));
     println!("seed {seed}");
     starve(directory);
+    say_whether_limited();
     let world = World::new(directory, Board::new()?)?;
     let ledger = Ledger::new()?;
     if let Err(error) = make_locks(&world) {
@@ -123,6 +124,28 @@ fn starve(directory: &Path) {
     match tried() {
         Ok(()) => println!("on 2 MiB of memory of its own, which is full from time to time"),
         Err(error) => println!("SKIPPED: starving: a mount namespace is refused: {error}"),
+    }
+}
+
+/// Says whether the kernel's own limit can be had beside the small filesystem: a group with a limit on memory.
+fn say_whether_limited() {
+    let mine = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let group = mine.lines().find_map(|line| line.strip_prefix("0::"));
+    let controls = |group: &str| {
+        let path = format!("/sys/fs/cgroup{}/cgroup.subtree_control", group.trim_end_matches('/'));
+        std::fs::read_to_string(&path).is_ok_and(|controls| {
+            controls.split_whitespace().any(|control| control == "memory")
+                && rustix::fs::access(&path, rustix::fs::Access::WRITE_OK).is_ok()
+        })
+    };
+    match group {
+        Some(group) if controls(group) => {
+            println!(
+                "SKIPPED: starving by a cgroup's limit: groups can be made here, and the run makes none yet"
+            );
+        }
+        Some(_) => println!("SKIPPED: starving by a cgroup's limit: no group with one may be made here"),
+        None => println!("SKIPPED: starving by a cgroup's limit: there is no unified hierarchy"),
     }
 }
 

@@ -1,17 +1,25 @@
 //! Where an experiment takes place: a directory of its own, with a namespace in it, made anew for each.
 
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use commons::Namespace;
+use commons_compat::{gpl, nspr, sysv};
 
 use crate::board::Board;
+use crate::dropins::{self, System};
 use crate::flaw::{Check, Flaw, Must};
 
 /// How long anybody in an experiment waits for something that has to come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What drop-ins keep for as long as anybody works with them: the tables of ids and of who owes what, and the lock on names, which the process
+/// that sweeps here may have itself.
+const STAYING: [&str; 4] =
+    [sysv::Kind::Memory.table_name(), sysv::Kind::Semaphores.table_name(), "undo", gpl::DATABASE];
 
 /// Where the victim keeps its number.
 pub(crate) const VICTIM: usize = 0;
@@ -32,6 +40,8 @@ pub(crate) struct World {
     names: PathBuf,
     files: PathBuf,
     namespace: Namespace,
+    /// Where the drop-ins keep theirs.
+    dropins: Vec<(System, PathBuf, Namespace)>,
 }
 
 impl World {
@@ -42,7 +52,16 @@ impl World {
         std::fs::create_dir_all(&names)?;
         std::fs::create_dir_all(&files)?;
         let namespace = Namespace::at(&names).map_err(io::Error::other)?;
-        Ok(World { board, names, files, namespace })
+        let dropins = System::ALL
+            .into_iter()
+            .map(|system| {
+                let directory = dropins::directory(directory, system);
+                std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+                let namespace = Namespace::at(&directory).map_err(io::Error::other)?;
+                Ok((system, directory, namespace))
+            })
+            .collect::<io::Result<_>>()?;
+        Ok(World { board, names, files, namespace, dropins })
     }
 
     /// Where names live.
@@ -60,6 +79,12 @@ impl World {
         self.files.join(name)
     }
 
+    /// Where a drop-in's names live.
+    pub(crate) fn dropin(&self, system: System) -> &Path {
+        let found = self.dropins.iter().find(|(which, ..)| *which == system);
+        &found.expect("all are there").1
+    }
+
     /// What there is in the namespace's directory, whatever it is.
     pub(crate) fn names(&self) -> Vec<String> {
         list(&self.names)
@@ -72,8 +97,9 @@ impl World {
 
     /// Removes everything.
     pub(crate) fn clear(&self) {
-        for (directory, names) in [(&self.names, self.names()), (&self.files, self.files())] {
-            for name in names {
+        let dropins = self.dropins.iter().map(|(_, directory, _)| directory);
+        for directory in [&self.names, &self.files].into_iter().chain(dropins) {
+            for name in list(directory) {
                 let _ = std::fs::remove_file(directory.join(name));
             }
         }
@@ -105,10 +131,25 @@ impl World {
         let sweep = self.namespace.sweep().must("sweep")?;
         let left: Vec<String> =
             self.names().into_iter().filter(|name| !remains.contains(&name.as_str())).collect();
-        if left.is_empty() && sweep.failed == 0 {
-            return Ok(());
+        if !left.is_empty() || sweep.failed > 0 {
+            return Err(Flaw::leaked(format!("left after one sweep ({sweep:?}): {}", left.join(", "))));
         }
-        Err(Flaw::leaked(format!("left after one sweep ({sweep:?}): {}", left.join(", "))))
+        self.dropins.iter().try_for_each(|(system, directory, namespace)| {
+            if list(directory).is_empty() {
+                return Ok(());
+            }
+            // As `commons sweep` does it.
+            let sweep = namespace.sweep().must("sweep")?;
+            if *system == System::Nspr {
+                nspr::sweep_links(directory);
+            }
+            let mut left = list(directory);
+            left.retain(|name| !STAYING.contains(&name.as_str()) && !remains.contains(&name.as_str()));
+            if left.is_empty() && sweep.failed == 0 {
+                return Ok(());
+            }
+            Err(Flaw::leaked(format!("left of {system:?} after one sweep ({sweep:?}): {}", left.join(", "))))
+        })
     }
 }
 

@@ -75,24 +75,29 @@ pub unsafe extern "C" fn nobCreate(name: *const c_char, _scope: c_int, object: *
             Err(Code::EXISTS)
         };
         // What is there needs no lock. What is not may be in the making.
-        if let Some(reference) = look(name)? {
+        if let Some(reference) = look(name).map_err(not_found)? {
             return found(reference);
         }
         if database::is_pending(name) {
             return Err(Code::DEADLOCK);
         }
-        let locked = database::lock()?;
-        if let Some(reference) = object::find(locked.place(), name)? {
+        let locked = database::lock().map_err(not_found)?;
+        if let Some(reference) = object::find(locked.place(), name).map_err(not_found)? {
             drop(locked);
             return found(reference);
         }
-        locked.keep_for(name)?;
+        locked.keep_for(name).map_err(not_found)?;
         let state = State::Pending(database::thread());
         // SAFETY: as above.
         unsafe { object.write(OBJECTS.insert(Object { name: name.to_owned(), state })) };
         debug(|| format!("(nobCreate) New named object {}; the database is locked.", call::shown(name)));
         Ok(())
     })
+}
+
+/// An error on the way is not the one that says that the object was found, with no object.
+fn not_found(error: Code) -> Code {
+    if error == Code::EXISTS { Code::FAULT } else { error }
 }
 
 fn look(name: &std::ffi::CStr) -> Result<Option<Reference>> {

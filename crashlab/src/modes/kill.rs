@@ -39,6 +39,10 @@ pub(crate) fn record(bench: &mut Bench<'_>) -> Result<Trace, Flaw> {
 /// How often a path is recorded anew, from where it led elsewhere.
 const FORKS: usize = 8;
 
+/// A path that is longer than this takes seconds to step through. In a run that does not try all of its points it is
+/// recorded anew but once, and a run that leaves it after that is killed where it has come to: a crash point, too.
+pub(super) const LONG: usize = 30_000;
+
 /// Kills at each of these points of the path; the path as it was at last.
 pub(crate) fn run(bench: &mut Bench<'_>, trace: Trace) -> Trace {
     let chosen = |trace: &Trace, bench: &Bench<'_>| match bench.extent.points {
@@ -47,13 +51,20 @@ pub(crate) fn run(bench: &mut Bench<'_>, trace: Trace) -> Trace {
     };
     let mut trace = trace;
     let mut points = chosen(&trace, bench);
+    let hurries = trace.len() > LONG && bench.extent.points.is_some();
+    let most_forks = if hurries { 1 } else { FORKS };
     let mut forks = 0;
     // The next to be tried, and the last that was come to.
     let (mut next, mut came_to) = (0, 0);
     while next < points.len() && bench.goes_on() {
         let point = points[next];
         let mut at = (trace.pcs[point], Vec::new());
-        let tried = kill_at(bench, &trace, point, forks == FORKS, &mut at);
+        let elsewhere = match (forks >= most_forks, hurries) {
+            (false, _) => Elsewhere::Tell,
+            (true, false) => Elsewhere::Step,
+            (true, true) => Elsewhere::Kill,
+        };
+        let tried = kill_at(bench, &trace, point, elsewhere, &mut at);
         match tried {
             None => {
                 bench.tally.diverged += 1;
@@ -66,7 +77,7 @@ pub(crate) fn run(bench: &mut Bench<'_>, trace: Trace) -> Trace {
                         next = points.partition_point(|point| *point <= came_to);
                     }
                     // Not even to there any more: step by step from here on.
-                    Ok(None) => forks = FORKS,
+                    Ok(None) => forks = most_forks,
                     Err(flaw) => {
                         bench.found(&flaw, || format!("on another path, from {came_to}"));
                         return trace;
@@ -106,18 +117,28 @@ fn fork(bench: &mut Bench<'_>, trace: &Trace, from: usize) -> Result<Option<Trac
     }
 }
 
-/// Kills at a point; `None` if the run took another path, and `persist` is not to step there from the beginning.
+/// What to do about a run that took another path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Elsewhere {
+    Tell,
+    /// Do it again, step by step from the beginning.
+    Step,
+    /// Kill it where it is.
+    Kill,
+}
+
+/// Kills at a point; `None` if the run took another path, and that is to be told.
 fn kill_at(
     bench: &mut Bench<'_>,
     trace: &Trace,
     point: usize,
-    persist: bool,
+    elsewhere: Elsewhere,
     at: &mut (u64, Vec<u64>),
 ) -> Option<Check> {
-    match try_at(bench, trace, point, false, at) {
-        Err(Other) if persist => {
+    match try_at(bench, trace, point, elsewhere, false, at) {
+        Err(Other) if elsewhere == Elsewhere::Step => {
             bench.tally.diverged += 1;
-            Some(try_at(bench, trace, point, true, at).unwrap_or(Ok(())))
+            Some(try_at(bench, trace, point, elsewhere, true, at).unwrap_or(Ok(())))
         }
         Err(Other) => None,
         Ok(check) => Some(check),
@@ -131,6 +152,7 @@ fn try_at(
     bench: &mut Bench<'_>,
     trace: &Trace,
     point: usize,
+    elsewhere: Elsewhere,
     stepping: bool,
     at: &mut (u64, Vec<u64>),
 ) -> Result<Check, Other> {
@@ -148,7 +170,10 @@ fn try_at(
         let finished = match reached {
             Ok(finished) => finished,
             Err(Astray::Diverged | Astray::Stopped(crate::tracee::Stop::Trap)) if !stepping => {
-                return Ok(Err(Other));
+                if elsewhere != Elsewhere::Kill {
+                    return Ok(Err(Other));
+                }
+                [crate::marker::end(), crate::marker::end() + 1].contains(&victim.pc())
             }
             Err(Astray::Asleep) => {
                 return Err(Flaw::stuck("the victim slept for ever on its way"));

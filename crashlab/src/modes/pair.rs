@@ -10,7 +10,9 @@ use crate::tracee::{LIMIT, Stop, Tracee};
 
 /// Leaves the second one at some points of the path, and kills the first at some points of the path that it has then.
 pub(crate) fn run(bench: &mut Bench<'_>, trace: &Trace) {
-    if !bench.scenario.pairs {
+    // To get both to where they are takes seconds, where the path is long.
+    let too_long = trace.len() > super::kill::LONG && bench.extent.points.is_some();
+    if !bench.scenario.pairs || too_long {
         return;
     }
     let (seconds, firsts) = bench.extent.pairs;

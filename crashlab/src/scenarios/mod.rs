@@ -1,6 +1,8 @@
 //! All scenarios: a module for each floor or kind of lock. One more is one more line in its module's list.
 
+mod gpl;
 mod mutex;
+mod nspr;
 mod once;
 mod peers;
 mod planted;
@@ -11,6 +13,8 @@ mod seqlock;
 mod shared;
 mod signals;
 mod snapshot;
+mod system_v;
+mod system_v_sem;
 
 use crate::scenario::Scenario;
 
@@ -26,6 +30,10 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
         signals::SCENARIOS,
         once::SCENARIOS,
         seqlock::SCENARIOS,
+        system_v::SCENARIOS,
+        system_v_sem::SCENARIOS,
+        gpl::SCENARIOS,
+        nspr::SCENARIOS,
     ];
     lists.into_iter().flatten()
 }

@@ -1,6 +1,6 @@
 //! The same experiments with what the C library has, for comparison.
 //!
-//! Scenarios of the drop-ins will come to stand beside these, through their C libraries.
+//! Libraries that need programs of their own are in [`others`](crate::others).
 
 use std::cell::UnsafeCell;
 use std::time::Duration;
@@ -12,12 +12,8 @@ use crate::scenario::{Act, Fate, Floor, Scenario};
 use crate::world::{VICTIM, World};
 
 /// What there is to compare with, and is not.
-pub(crate) const NOT_TRIED: &[&str] = &[
-    "Boost.Interprocess (mutex, heap, message queue)",
-    "iceoryx2 (service creation)",
-    "libnspr4 (PR_OpenSharedMemory)",
-    "Python (SharedMemory, Lock)",
-];
+pub(crate) const NOT_TRIED: &[&str] =
+    &["Boost.Interprocess (message queue)", "iceoryx2 (service creation)", "Python (Lock)"];
 
 const FILE: &str = "peer";
 

@@ -14,6 +14,9 @@ use crate::quiet::Quiet;
 /// The byte of a table's file that is the lock: below those by which segments are held.
 const BYTE: Range = Range { start: commons::slot::GROW - 1, len: 1 };
 
+/// How long who looks for a key waits for one that creates: nanoseconds.
+const PATIENCE: u64 = 20_000_000;
+
 /// The index below which ids are given out in turn, however few are used.
 const FEW: u32 = 64;
 
@@ -63,6 +66,11 @@ impl Table {
             other => other?,
         };
         kernel::wait_lock(&file, Lock::Write, BYTE)?;
+        self.locked(file)
+    }
+
+    /// What follows when the lock was had.
+    fn locked(&self, file: Descriptor) -> Result<Option<Locked<'_>>, c_int> {
         let locked = Locked { table: self, file };
         if !self.is(&locked.file)? {
             return Ok(None);
@@ -71,6 +79,30 @@ impl Table {
             locked.repair();
         }
         Ok(Some(locked))
+    }
+
+    /// The live entry with a key, where [`find`](Table::find) cannot say whether there is one: somebody is creating, or
+    /// died of it. What the dead left is repaired. One that has the lock and does not go on is not waited for: then all
+    /// entries are looked at. Not [current](Table::current) tables have none.
+    pub(crate) fn find_beside_creator(
+        &self,
+        key: i32,
+        _: &Quiet,
+    ) -> Result<Option<(i32, Word, &Entry)>, c_int> {
+        let file = match kernel::open(self.path(), libc::O_RDWR) {
+            Err(libc::ENOENT) => return Ok(None),
+            other => other?,
+        };
+        let begun = kernel::monotonic();
+        while !kernel::try_lock(&file, Lock::Write, BYTE)? {
+            if kernel::monotonic() - begun > PATIENCE {
+                if let Ok(found) = self.find_in_all(key) {
+                    return Ok(found);
+                }
+            }
+            kernel::pause();
+        }
+        Ok(self.locked(file)?.and_then(|locked| locked.find(key)))
     }
 
     /// Creates an entry, unless there is one with its key. `publish` gives the id's file its name, and says whether

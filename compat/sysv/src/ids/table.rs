@@ -244,6 +244,27 @@ impl Table {
         if settled { Ok(None) } else { Err(()) }
     }
 
+    /// The same, from all entries and no list, so that it can be said while somebody is in the middle of creating, too:
+    /// an entry is there from the step that publishes it. `Err` if one was created, or its creation begun or given up,
+    /// meanwhile.
+    ///
+    /// Whoever creates this key has seen, before it said that it creates, that there is none. So a key that is nowhere
+    /// met while one creator stays the same was, at some time in between, not there.
+    #[cold]
+    #[expect(clippy::result_unit_err, reason = "there is nothing to say about it")]
+    pub(crate) fn find_in_all(&self, key: i32) -> Result<Option<(i32, Word, &Entry)>, ()> {
+        let before = self.header().changes.load(Acquire);
+        let found = (0..self.entries()).find_map(|index| {
+            let (word, entry) = self.at(index)?;
+            let (id, State::Live) = word.get()? else { return None };
+            let same = entry.key.load(Relaxed) == key && entry.is_still(word);
+            same.then_some((id, word, entry))
+        });
+        fence(Acquire);
+        let settled = self.header().changes.load(Relaxed) == before;
+        if settled || found.is_some() { Ok(found) } else { Err(()) }
+    }
+
     /// Takes a live entry out of its key's reach, in one step: its id works until it is [freed](Table::free). Whether
     /// this call did it.
     pub(crate) fn remove(&self, entry: &Entry, word: Word) -> bool {

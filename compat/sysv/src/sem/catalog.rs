@@ -112,6 +112,7 @@ pub(super) fn get(key: key_t, count: c_int, flags: c_int) -> Result<c_int, c_int
     let count = u32::try_from(count).ok().filter(|count| *count <= MOST_SEMAPHORES).ok_or(libc::EINVAL)?;
     loop {
         let table = Table::of(Kind::Semaphores)?;
+        finish_removals(table);
         if key != libc::IPC_PRIVATE {
             let found = match table.find(key) {
                 Ok(found) => found.and_then(|(_, word, entry)| Known::of(table, (word, State::Live, entry))),
@@ -135,7 +136,6 @@ pub(super) fn get(key: key_t, count: c_int, flags: c_int) -> Result<c_int, c_int
             return Err(libc::EINVAL);
         }
         let table = Table::current(Kind::Semaphores)?;
-        finish_removals(table);
         match create(table, key, count, flags as u32 & 0o777)? {
             Created::New(id) => return Ok(id),
             // Looked at again, as one that was there.
@@ -146,8 +146,7 @@ pub(super) fn get(key: key_t, count: c_int, flags: c_int) -> Result<c_int, c_int
 
 fn find_locked(table: &'static Table, key: key_t) -> Result<Option<Known>, c_int> {
     let quiet = Quiet::new();
-    let Some(locked) = table.lock(&quiet)? else { return Ok(None) };
-    let found = locked.find(key).and_then(|(id, ..)| table.get(id));
+    let found = table.find_beside_creator(key, &quiet)?.and_then(|(id, ..)| table.get(id));
     Ok(found.and_then(|found| Known::of(table, found)))
 }
 
@@ -155,6 +154,8 @@ fn find_locked(table: &'static Table, key: key_t) -> Result<Option<Known>, c_int
 fn existing(known: &Known, count: u32, flags: c_int) -> Option<Result<c_int, c_int>> {
     if let Ok(using) = cache::using(known.id) {
         if using.set().is_removed() {
+            // Who removed it died before it gave key and id up.
+            let _ = remove(known);
             using.gone(0);
             return None;
         }
@@ -277,7 +278,7 @@ pub(super) fn set_permissions(known: &Known, uid: u32, gid: u32, mode: u32) -> R
 
 /// Gives up key and id of a set that says that it is removed, and removes its file.
 ///
-/// The key goes first, in one step; what is left after a crash is done by whoever creates a set next.
+/// The key goes first, in one step; what is left after a crash is done by whoever looks for a set next.
 pub(super) fn remove(known: &Known) -> Result<(), c_int> {
     let _quiet = Quiet::new();
     if known.table.remove(known.entry, known.word) {
@@ -286,8 +287,15 @@ pub(super) fn remove(known: &Known) -> Result<(), c_int> {
     Ok(())
 }
 
+/// The mode of a set's file that goes with its last holder, or a sweep.
+const ORPHAN: u32 = 0o1600;
+
 fn finish(table: &Table, id: i32, entry: &Entry) {
-    let _ = kernel::unlink(table.file(id).as_c_str());
+    let path = table.file(id);
+    if kernel::unlink(path.as_c_str()).is_err() {
+        // It has to stay for now: an orphan, which a sweep of whoever may remove it knows by the mark.
+        let _ = kernel::set_mode(path.as_c_str(), ORPHAN);
+    }
     table.free(entry, Word::new(id, State::Removed));
 }
 

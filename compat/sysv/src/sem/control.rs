@@ -250,7 +250,11 @@ fn get(id: c_int, number: c_int, command: c_int) -> Result<c_int, c_int> {
 /// Killed in between, it is removed for all who use it, and whoever comes upon its key or id removes the rest.
 pub(super) fn remove(known: &Known) -> Result<(), c_int> {
     match cache::using(known.id) {
-        Ok(using) if using.is_read_only() => Err(libc::EPERM),
+        Ok(using) if using.is_read_only() => {
+            // The next call maps it anew: that it could not be had for writing may pass.
+            using.gone(0);
+            Err(libc::EPERM)
+        }
         Ok(using) => {
             let set = using.set();
             let locked = set.lock()?;

@@ -39,8 +39,10 @@ pub(super) fn finish(table: &Table, entry: &Entry, word: Word, left: Option<u64>
     for _ in 0..TRIES {
         match kernel::try_lock(&file, Lock::Write, slots::WHOLE) {
             Ok(true) => {
-                // Should another user's file have to stay, it is an orphan, for that user to sweep.
-                let _ = kernel::unlink(path);
+                if kernel::unlink(path).is_err() {
+                    // It has to stay for now: an orphan, which a sweep of whoever may remove it knows by the mark.
+                    let _ = kernel::set_mode(path, entry.permissions().mode | super::DEST);
+                }
                 table.free(entry, word);
                 return Fate::Gone;
             }

@@ -60,11 +60,8 @@ fn find(table: &Table, key: c_int, size: usize, flags: c_int) -> Result<Found, c
         Ok(found) => found,
         Err(()) => {
             let quiet = Quiet::new();
-            match table.lock(&quiet)? {
-                Some(locked) => locked.find(key),
-                // Creating finds that out, too, and looking starts again.
-                None => None,
-            }
+            // Of a table that is not the current one, nothing: creating finds that out, too, and looking starts again.
+            table.find_beside_creator(key, &quiet)?
         }
     };
     let Some((id, word, entry)) = found else { return Ok(Found::Nothing) };
