@@ -18,11 +18,12 @@ pub(crate) struct Messenger {
 impl Messenger {
     pub(crate) fn new(label: &str) -> Result<Messenger> {
         set_log_level(LogLevel::Fatal);
-        let directory = Directory::new(&format!("iceoryx2-{label}"))?;
+        // Short: the paths of its sockets may have 107 bytes.
+        let directory = Directory::new(label)?;
         let mut config = Config::default();
         config.global.set_root_path(&Path::new(directory.path().as_os_str().as_encoded_bytes())?);
         // What is left of a process that is killed is found by this.
-        config.global.prefix = FileName::new(scratch::full("iceoryx2-").as_bytes())?;
+        config.global.prefix = FileName::new(scratch::full("").as_bytes())?;
         Ok(Messenger { config, name: ServiceName::new(label)?, _directory: directory })
     }
 
