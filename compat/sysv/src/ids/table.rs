@@ -251,7 +251,6 @@ impl Table {
     /// Whoever creates this key has seen, before it said that it creates, that there is none. So a key that is nowhere
     /// met while one creator stays the same was, at some time in between, not there.
     #[cold]
-    #[expect(clippy::result_unit_err, reason = "there is nothing to say about it")]
     pub(crate) fn find_in_all(&self, key: i32) -> Result<Option<(i32, Word, &Entry)>, ()> {
         let before = self.header().changes.load(Acquire);
         let found = (0..self.entries()).find_map(|index| {
