@@ -1,4 +1,5 @@
 // A named mutex and managed shared memory of Boost.Interprocess: works on them until it is killed, or looks at what is left.
+#include <boost/date_time/posix_time/posix_time_types.hpp>
 #include <boost/interprocess/managed_shared_memory.hpp>
 #include <boost/interprocess/sync/named_mutex.hpp>
 

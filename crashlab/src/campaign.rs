@@ -88,8 +88,13 @@ fn try_one(world: &World, code: &Code, scenario: &Scenario, extent: Extent) -> T
     match kill::record(&mut bench) {
         Ok(trace) => {
             if bench.extent.points.is_some_and(|points| points <= SHORT) && trace.len() > LONG {
-                bench.extent =
-                    Extent { points: Some(SHORT / 9), stops: 2, pairs: (1, 2), calls: 3, ..bench.extent };
+                bench.extent = Extent {
+                    points: Some(if trace.len() > 10 * LONG { SHORT / 18 } else { SHORT / 9 }),
+                    stops: 2,
+                    pairs: (1, 2),
+                    calls: 3,
+                    ..bench.extent
+                };
             }
             let trace = kill::run(&mut bench, trace);
             stop::run(&mut bench, &trace);
