@@ -15,7 +15,7 @@ use crate::{dropins, process, scenarios, tracee};
 /// How many points of a scenario a short run tries.
 const SHORT: usize = 90;
 /// An act of more instructions than this is tried at fewer points in a short run: to get to each takes long.
-const LONG: usize = 9_000;
+const LONG: usize = 7_000;
 
 /// How much a short run tries.
 fn short(seed: u64) -> Extent {
@@ -89,7 +89,7 @@ fn try_one(world: &World, code: &Code, scenario: &Scenario, extent: Extent) -> T
         Ok(trace) => {
             if bench.extent.points.is_some_and(|points| points <= SHORT) && trace.len() > LONG {
                 bench.extent = Extent {
-                    points: Some(if trace.len() > 10 * LONG { SHORT / 18 } else { SHORT / 9 }),
+                    points: Some(if trace.len() > 12 * LONG { SHORT / 18 } else { SHORT / 9 }),
                     stops: 2,
                     pairs: (1, 2),
                     calls: 3,

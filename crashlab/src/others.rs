@@ -66,9 +66,9 @@ const OTHERS: &[Other] = &[
 ];
 
 /// How long who looks may take.
-const LONG: Duration = Duration::from_millis(1500);
+const LONG: Duration = Duration::from_millis(600);
 /// How long a library has for tidying up behind a dead process.
-const TIDY: Duration = Duration::from_millis(300);
+const TIDY: Duration = Duration::from_millis(150);
 
 /// Tries each, at so many moments.
 pub(crate) fn run(directory: &Path, seed: u64, moments: u64) -> std::io::Result<()> {

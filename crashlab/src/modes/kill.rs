@@ -41,7 +41,7 @@ const FORKS: usize = 8;
 
 /// A path that is longer than this takes long to step through. In a run that does not try all of its points it is
 /// recorded anew but once, and a run that leaves it after that is killed where it has come to: a crash point, too.
-pub(super) const LONG: usize = 9_000;
+pub(super) const LONG: usize = 7_000;
 
 /// Kills at each of these points of the path; the path as it was at last.
 pub(crate) fn run(bench: &mut Bench<'_>, trace: Trace) -> Trace {
