@@ -84,14 +84,8 @@ impl Kind {
 /// Whose segments may be opened there: only this user's in the private directory; in one that the environment names,
 /// whose their modes let.
 pub fn owner() -> OwnerPolicy {
-    let private = System::Gpl.directory() == private_directory();
+    let private = System::Gpl.directory() == System::Gpl.private_directory();
     if private { OwnerPolicy::Me } else { OwnerPolicy::Any }
-}
-
-fn private_directory() -> std::path::PathBuf {
-    // SAFETY: has no preconditions.
-    let user = unsafe { libc::geteuid() };
-    Path::new("/dev/shm").join(format!("commons-{user}")).join(System::Gpl.directory_name())
 }
 
 /// The identifier of a segment whose file has this inode number: at least 16384 in its low 15 bits, and never

@@ -47,10 +47,17 @@ impl System {
 
     /// Where its segments are, for this process, whether or not the directory is there.
     pub fn directory(self) -> PathBuf {
-        self.named().unwrap_or_else(|| private(self))
+        self.named().unwrap_or_else(|| self.private_directory())
     }
 
-    /// The same, made if it was not there.
+    /// Where they are if the environment says nothing: in a directory of the user's own.
+    pub fn private_directory(self) -> PathBuf {
+        // SAFETY: has no preconditions.
+        let user = unsafe { libc::geteuid() };
+        Path::new(SHARED_MEMORY).join(format!("commons-{user}")).join(self.directory_name())
+    }
+
+    /// Where its segments are, made if it was not there.
     ///
     /// # Errors
     ///
@@ -60,7 +67,7 @@ impl System {
             make(&directory)?;
             return Ok(directory);
         }
-        let directory = private(self);
+        let directory = self.private_directory();
         if let Some(parent) = directory.parent() {
             make(parent)?;
             must_be_mine(parent)?;
@@ -79,12 +86,6 @@ impl System {
         let value = std::env::var_os(self.variable())?;
         (!value.is_empty()).then(|| PathBuf::from(value))
     }
-}
-
-fn private(system: System) -> PathBuf {
-    // SAFETY: has no preconditions.
-    let user = unsafe { libc::geteuid() };
-    Path::new(SHARED_MEMORY).join(format!("commons-{user}")).join(system.directory_name())
 }
 
 /// Makes a directory that only its owner may enter, whatever the umask; one that is there stays as it is.

@@ -1,7 +1,7 @@
 //! What others than the System V drop-in have to know of its namespace: which file is what, and which key it has.
 //!
 //! Each segment and each set of semaphores is a file named by its id, `shm.5` or `sem.32773`. Beside them stand the
-//! tables of ids, `ids.shm` and `ids.sem`, which know the keys. The drop-in asserts that its tables lie as is said here.
+//! tables of ids, `ids.shm` and `ids.sem`, which know the keys. The drop-in takes all this from here.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -50,6 +50,22 @@ impl Kind {
         match self {
             Kind::Memory => 1024,
             Kind::Semaphores => 4096,
+        }
+    }
+
+    /// How many there may be: Linux's `SHMMNI` and `SEMMNI`.
+    pub const fn limit(self) -> u32 {
+        match self {
+            Kind::Memory => 4096,
+            Kind::Semaphores => 32_000,
+        }
+    }
+
+    /// How many indices that takes. Segments of other drop-ins have indices from 16384 on.
+    pub const fn indices(self) -> u32 {
+        match self {
+            Kind::Memory => 6144,
+            Kind::Semaphores => 1 << INDEX_BITS,
         }
     }
 

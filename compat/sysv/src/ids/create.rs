@@ -295,7 +295,6 @@ impl<'t> Locked<'t> {
 
 /// The id whose file has this name.
 fn id_of(kind: Kind, name: &std::ffi::OsStr) -> Option<i32> {
-    let digits = name.to_str()?.strip_prefix(kind.prefix())?.strip_prefix('.')?;
-    let id: i32 = digits.parse().ok()?;
-    (id >= 0 && index(id) < kind.indices() && digits == id.to_string()).then_some(id)
+    let (what, id) = Kind::of(name.to_str()?)?;
+    (what == kind && index(id) < kind.indices()).then_some(id)
 }

@@ -6,15 +6,16 @@ use std::sync::atomic::{
     fence,
 };
 
+use commons_compat::sysv;
+
 /// Where the lists of entries begin.
-pub(super) const BUCKETS: usize = 128;
+pub(super) const BUCKETS: usize = sysv::HEADER;
 /// Bytes of an entry.
 pub(super) const ENTRY: usize = size_of::<Entry>();
 
-/// Where in an entry its key is, behind its word.
-pub(super) const KEY: usize = std::mem::offset_of!(Entry, key);
-
-const _: () = assert!(ENTRY == 128 && size_of::<Header>() <= BUCKETS);
+const _: () = assert!(ENTRY == sysv::ENTRY && size_of::<Header>() <= BUCKETS);
+// What `commons_compat` reads of an entry.
+const _: () = assert!(std::mem::offset_of!(Entry, word) == 0 && std::mem::offset_of!(Entry, key) == 8);
 
 /// The beginning of a table. What is behind `changes` changes only under the lock.
 #[repr(C)]
@@ -54,7 +55,7 @@ impl Word {
 
     pub(crate) fn new(id: i32, state: State) -> Word {
         let state = match state {
-            State::Live => 1,
+            State::Live => sysv::LIVE,
             State::Removed => 2,
         };
         Word(state << 32 | u64::from(id as u32))
@@ -70,7 +71,7 @@ impl Word {
     pub(crate) fn get(self) -> Option<(i32, State)> {
         let id = self.0 as u32 as i32;
         match self.0 >> 32 {
-            1 => Some((id, State::Live)),
+            sysv::LIVE => Some((id, State::Live)),
             2 => Some((id, State::Removed)),
             _ => None,
         }

@@ -58,8 +58,7 @@ pub(crate) use create::{Created, New};
 pub(crate) use layout::{Entry, Permissions, State, Word};
 pub(crate) use table::Table;
 
-/// Bits of an id that are its index.
-pub(crate) const INDEX_BITS: u32 = 15;
+pub(crate) use commons_compat::sysv::{INDEX_BITS, Kind};
 
 /// Sequence numbers there are.
 pub(crate) const SEQUENCES: u32 = (i32::MAX as u32) >> INDEX_BITS;
@@ -69,66 +68,3 @@ pub(crate) const SEQUENCES: u32 = (i32::MAX as u32) >> INDEX_BITS;
 pub(crate) fn index(id: i32) -> u32 {
     id as u32 & ((1 << INDEX_BITS) - 1)
 }
-
-/// What a table is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Segments.
-    Memory,
-    /// Sets of semaphores.
-    #[allow(dead_code, reason = "a table as good as the other, which semaphores are to be built on")]
-    Semaphores,
-}
-
-impl Kind {
-    /// What the files' names begin with.
-    pub(crate) fn prefix(self) -> &'static str {
-        match self {
-            Kind::Memory => "shm",
-            Kind::Semaphores => "sem",
-        }
-    }
-
-    /// The table's file.
-    pub(crate) fn table_name(self) -> &'static str {
-        match self {
-            Kind::Memory => "ids.shm",
-            Kind::Semaphores => "ids.sem",
-        }
-    }
-
-    /// How many there may be: Linux's `SHMMNI` and `SEMMNI`.
-    pub(crate) fn limit(self) -> u32 {
-        match self {
-            Kind::Memory => 4096,
-            Kind::Semaphores => 32_000,
-        }
-    }
-
-    /// How many indices that takes. Segments of other drop-ins have indices from 16384 on.
-    pub(crate) const fn indices(self) -> u32 {
-        match self {
-            Kind::Memory => 6144,
-            Kind::Semaphores => 1 << INDEX_BITS,
-        }
-    }
-
-    /// How many lists of entries there are: a power of two.
-    const fn buckets(self) -> u32 {
-        match self {
-            Kind::Memory => 1024,
-            Kind::Semaphores => 4096,
-        }
-    }
-}
-
-// What `commons_compat` tells others of these files.
-const _: () = {
-    use commons_compat::sysv;
-    assert!(
-        sysv::HEADER == layout::BUCKETS && sysv::ENTRY == layout::ENTRY && sysv::INDEX_BITS == INDEX_BITS
-    );
-    assert!(sysv::Kind::Memory.buckets() == Kind::Memory.buckets());
-    assert!(sysv::Kind::Semaphores.buckets() == Kind::Semaphores.buckets());
-    assert!(layout::KEY == 8);
-};
