@@ -50,7 +50,7 @@ use std::sync::atomic::{
 
 use super::error::{MAX_HELD, SyncError};
 use super::primitive::{self, AtomicU32, Head};
-use super::word::Word;
+use super::word::{OWNER, Word};
 
 const PAD: usize = if cfg!(target_pointer_width = "64") { 5 } else { 4 };
 
@@ -256,9 +256,12 @@ impl Record {
         primitive::step();
     }
 
-    /// Puts a lock into the list that was just taken. There has to be room.
+    /// Puts a lock into the list that was just taken. There has to be room. One in private memory is left out.
     #[inline]
     pub(super) fn push(&self, word: &Word) {
+        if word.may_be_private() && word.find_place() {
+            return;
+        }
         let first = &self.list.first.next;
         let (held, node) = (self.held.load(Relaxed), word.exposed_node());
         word.set_next(first.load(Relaxed));
@@ -296,8 +299,8 @@ impl Record {
         let Some(at) = all.iter().rposition(|node| node.load(Relaxed) == word.node()) else { return };
         let Some(above) = all.get(at + 1) else { return };
         // SAFETY: this is the node of a lock that this thread has. It is mapped still: its guard borrows it, or, if that
-        // was forgotten, its attachment is not unmapped. (What of a forgotten guard of a lock that lies in no
-        // attachment, the documentation of `sync` says.)
+        // was forgotten, its attachment is not unmapped. A lock in private memory is not in the stack; and whoever maps
+        // shared memory by other means has promised to leave it where it is (see the documentation of `sync`).
         unsafe { Word::of_node(above.load(Relaxed)) }.set_next(self.below(at));
         compiler_fence(AcqRel);
         for index in at..held - 1 {
@@ -318,9 +321,15 @@ impl Record {
         }
     }
 
-    /// Whether this thread holds the lock.
+    /// Whether this thread holds the lock. Requires a record that is set up.
     pub(super) fn holds(&self, word: &Word) -> bool {
-        self.any(|node| node == word.node())
+        self.any(|node| node == word.node()) || self.holds_private(word)
+    }
+
+    /// Whether this thread holds the lock, which lies in private memory: nobody else can write there, and a forked child has
+    /// another id. Requires a record that is set up.
+    pub(super) fn holds_private(&self, word: &Word) -> bool {
+        word.is_private() && word.load(Relaxed) & OWNER == self.id()
     }
 
     /// Whether it holds a lock whose word lies within these bytes.
@@ -587,7 +596,9 @@ mod tests {
 
     #[test]
     fn a_child_has_nothing_also_where_the_kernel_does_not_wipe() {
-        let word = Word::new();
+        // One that others might have, so that it goes into the list.
+        // SAFETY: a word of all zeros is a free one.
+        let word: Word = unsafe { std::mem::zeroed() };
         // SAFETY: the child takes and leaves a lock of its own, and ends.
         let child = unsafe { libc::fork() };
         if child == 0 {

@@ -423,6 +423,10 @@ pub(crate) fn in_order() {
     fence(Ordering::SeqCst);
 }
 
+pub(crate) fn lies_in_shared_memory<T>(_: &T) -> Option<bool> {
+    Some(true)
+}
+
 pub(crate) fn pause(_: Duration) {
     checker::thread::yield_now();
 }

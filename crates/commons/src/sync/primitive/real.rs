@@ -51,6 +51,11 @@ pub(crate) fn thread_id() -> u32 {
     robust::thread_id()
 }
 
+/// Whether what it refers to can be reached by other processes; `None` if that cannot be found out.
+pub(crate) fn lies_in_shared_memory<T>(object: &T) -> Option<bool> {
+    sys::map::is_shared(std::ptr::from_ref(object).addr())
+}
+
 /// Sleeps while the word has this value; for `most` at most, if that is given.
 pub(crate) fn wait(word: &AtomicU32, value: u32, most: Option<Duration>) -> Waited {
     sys::futex::wait(word, value, most)

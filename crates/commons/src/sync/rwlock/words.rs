@@ -224,6 +224,9 @@ impl Words {
         if !record.is_empty() && (!record.has_room() || self.is_held(record)) {
             return None;
         }
+        if self.writer().may_be_private() {
+            return None;
+        }
         let slot = &self.slots[place(record)].0;
         if !slot.take(record, 0) {
             return None;
@@ -372,6 +375,13 @@ impl Words {
     #[inline]
     fn is_held(&self, record: &Record) -> bool {
         record.holds_within(std::ptr::from_ref(self).addr(), size_of::<Words>())
+            || self.writer().may_be_private() && self.is_held_privately(record)
+    }
+
+    #[cold]
+    fn is_held_privately(&self, record: &Record) -> bool {
+        record.is_ready()
+            && (record.holds_private(self.writer()) || self.slots().any(|slot| record.holds_private(slot)))
     }
 }
 

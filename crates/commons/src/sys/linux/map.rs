@@ -1,6 +1,8 @@
 //! Mappings: made, advised, unmapped.
 
 use std::ffi::c_void;
+use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -108,6 +110,21 @@ fn find_aligned(len: usize, alignment: usize) -> Result<Option<usize>> {
 pub(crate) unsafe fn unmap(address: NonNull<u8>, len: usize) -> Result<()> {
     // SAFETY: as the caller promises.
     unsafe { rustix::mm::munmap(address.as_ptr().cast(), len) }
+}
+
+/// Whether the mapping that the address lies in is shared with whoever else maps the same; `None` without `/proc`, or if
+/// nothing is mapped there.
+pub(crate) fn is_shared(address: usize) -> Option<bool> {
+    let maps = BufReader::new(fs::File::open("/proc/self/maps").ok()?);
+    // FROM-TO permissions offset device inode path, see proc(5); the last of the permissions is s or p.
+    maps.split(b'\n').map_while(std::io::Result::ok).find_map(|line| {
+        // So far it is all ASCII; a path may follow behind.
+        let line = std::str::from_utf8(line.get(..38)?).ok()?;
+        let (range, rest) = line.split_once(' ')?;
+        let (from, to) = range.split_once('-')?;
+        let number = |digits| usize::from_str_radix(digits, 16).ok();
+        (number(from)?..number(to)?).contains(&address).then(|| rest.as_bytes().get(3) == Some(&b's'))
+    })
 }
 
 /// One more mapping of the page at `address`, which nothing can be read or written through: it keeps what the

@@ -64,11 +64,20 @@ pub(crate) fn thread_id() -> u32 {
 
 /// Whether there is a thread, of any process, with this id in this pid namespace.
 pub(crate) fn thread_exists(id: u32) -> bool {
+    // SAFETY: sends nothing.
+    asked(id, |id| unsafe { libc::kill(id, 0) }.into())
+}
+
+/// Whether this process has such a thread.
+pub(crate) fn thread_exists_here(id: u32) -> bool {
+    // SAFETY: sends nothing.
+    asked(id, |id| unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), id, 0) })
+}
+
+/// Whether `send`, which sends signal 0, finds the thread.
+fn asked(id: u32, send: impl FnOnce(libc::pid_t) -> libc::c_long) -> bool {
     let Ok(id) = libc::pid_t::try_from(id) else { return false };
     // Signal 0 is none: only whether there is such a thread is found out, and any thread's id will do.
     // One error says that there is none. Any other, a filter's say, leaves it open: then it is not taken for dead.
-    // SAFETY: sends nothing.
-    id > 0
-        && (unsafe { libc::kill(id, 0) } == 0
-            || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH))
+    id > 0 && (send(id) == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH))
 }
