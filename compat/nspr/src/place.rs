@@ -10,7 +10,8 @@ use std::sync::atomic::{
     Ordering::{AcqRel, Acquire},
 };
 
-use commons::{Error, Namespace};
+use commons::Namespace;
+use commons_compat::code;
 use commons_compat::place::System;
 
 use crate::failure::Result;
@@ -51,7 +52,7 @@ pub(crate) fn existing() -> Result<Option<Namespace>> {
             remember(&namespace);
             Ok(Some(namespace))
         }
-        Err(Error::Os { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if code::errno(&error) == libc::ENOENT => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
