@@ -56,6 +56,13 @@ impl<'a> Contest<'a> {
         self
     }
 
+    /// Adds Commons as a library or program that may not have been built, of which the error says so. Once it runs it
+    /// may not fail.
+    pub(crate) fn built(mut self, subject: impl Into<String>, run: Result<Run<'a>>) -> Self {
+        self.push(subject.into(), false, run.map_err(|why| format!("{why:#}")));
+        self
+    }
+
     fn push(&mut self, subject: String, peer: bool, run: Result<Run<'a>, String>) {
         self.entries.push(Entry { subject, peer, run, series: Series::default() });
     }
@@ -162,5 +169,15 @@ mod tests {
     fn commons_may_not_fail() {
         let failed = Contest::new().add("commons", || anyhow::bail!("no")).run(ROUNDS);
         assert!(format!("{:#}", failed.unwrap_err()).contains("measuring commons: no"));
+    }
+
+    #[test]
+    fn commons_may_not_have_been_built_but_then_may_not_fail() -> Result<()> {
+        let absent = Contest::new().built("commons", Err(anyhow::anyhow!("not built"))).run(ROUNDS)?;
+        let work = absent.work("w", Unit::Nanoseconds, "commons")?;
+        assert_eq!(work.rows[0].measured.as_ref().err().map(String::as_str), Some("not built"));
+        let failed = Contest::new().built("commons", Ok(Box::new(|| anyhow::bail!("no")))).run(ROUNDS);
+        assert!(format!("{:#}", failed.unwrap_err()).contains("measuring commons: no"));
+        Ok(())
     }
 }

@@ -77,6 +77,11 @@ impl System {
         Ok(directory)
     }
 
+    /// Whether the environment names it, so that it is the same for every user.
+    pub fn is_named(self) -> bool {
+        self.named().is_some()
+    }
+
     /// What the environment says; nothing to set-uid programs.
     fn named(self) -> Option<PathBuf> {
         // SAFETY: has no preconditions.

@@ -16,7 +16,7 @@ use commons::{Error, InitializerResult, Lifetime, Namespace, OwnerPolicy, Segmen
 
 use crate::backing::{Backing, Identity, Kind};
 use crate::failure::Result;
-use crate::permission::Owner;
+use crate::permission::{Owner, READ, WRITE};
 use crate::place;
 
 /// What fills a new segment.
@@ -29,6 +29,9 @@ pub(crate) struct Keyed {
     pub(crate) name: String,
     pub(crate) namespace: Namespace,
     pub(crate) owner: Owner,
+    /// What the kernel has granted by opening it: as in [`permission`](crate::permission). Nothing to its creator, who
+    /// can open it whatever the mode.
+    pub(crate) granted: u32,
     /// Bytes.
     pub(crate) size: u64,
     /// Device and inode of the segment's own file.
@@ -38,7 +41,13 @@ pub(crate) struct Keyed {
 impl Keyed {
     fn new(namespace: Namespace, name: String, segment: Segment) -> Keyed {
         let info = segment.info_when_opened();
+        let granted = match (segment.was_created(), segment.is_read_only()) {
+            (true, _) => 0,
+            (_, true) => READ,
+            (_, false) => READ | WRITE,
+        };
         Keyed {
+            granted,
             owner: Owner { user: info.uid, group: info.gid, mode: info.mode },
             size: info.size,
             file: segment.file_id(),
@@ -46,6 +55,16 @@ impl Keyed {
             name,
             namespace,
         }
+    }
+
+    /// An error unless the caller has all these bits.
+    pub(crate) fn permits(&self, wanted: u32) -> Result<()> {
+        if wanted & !self.granted == 0 { Ok(()) } else { self.owner.permits(wanted) }
+    }
+
+    /// The same for a mode, any of whose classes may ask.
+    pub(crate) fn permits_mode(&self, mode: u32) -> Result<()> {
+        self.permits((mode >> 6 | mode >> 3 | mode) & 7)
     }
 
     pub(crate) fn is_writable(&self) -> bool {
@@ -78,7 +97,7 @@ pub(crate) fn find(identity: &Identity, kind: Kind) -> Result<Option<Keyed>> {
         return Ok(None);
     };
     let owner = Owner { user: info.uid, group: info.gid, mode: info.mode };
-    Ok(Some(Keyed { segment: None, name, namespace, owner, size: info.size, file: (0, 0) }))
+    Ok(Some(Keyed { segment: None, name, namespace, owner, granted: 0, size: info.size, file: (0, 0) }))
 }
 
 /// The same segment as `file` through a new description, if its name still means it.

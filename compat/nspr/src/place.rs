@@ -1,6 +1,6 @@
 //! The namespace that NSPR's segments live in, remembered by each process.
 //!
-//! Where it is depends on the effective user, so the answer is kept with that. It is found without a lock, because a
+//! Where it is depends on the effective user, unless the environment says it, so the answer is kept with that. It is found without a lock, because a
 //! child that is forked at the wrong moment would wait for it for ever: two threads that look at once both look,
 //! and one answer stays.
 
@@ -10,13 +10,15 @@ use std::sync::atomic::{
     Ordering::{AcqRel, Acquire},
 };
 
-use commons::{Error, Namespace};
+use commons::Namespace;
+use commons_compat::code;
 use commons_compat::place::System;
 
 use crate::failure::Result;
 
 struct Known {
-    user: u32,
+    /// For whom it is; `None` for everybody.
+    user: Option<u32>,
     namespace: Namespace,
 }
 
@@ -30,13 +32,14 @@ fn user() -> u32 {
 fn known() -> Option<Namespace> {
     // SAFETY: what it points to, once it does, was leaked by `remember`.
     let known = unsafe { KNOWN.load(Acquire).as_ref() }?;
-    (known.user == user()).then(|| known.namespace.clone())
+    known.user.is_none_or(|known| known == user()).then(|| known.namespace.clone())
 }
 
 /// What was known before stays in memory: another thread may just be reading it, and a process changes its user
 /// rarely.
 fn remember(namespace: &Namespace) {
-    let known = Box::new(Known { user: user(), namespace: namespace.clone() });
+    let user = (!System::Nspr.is_named()).then(user);
+    let known = Box::new(Known { user, namespace: namespace.clone() });
     KNOWN.swap(Box::into_raw(known), AcqRel);
 }
 
@@ -51,7 +54,7 @@ pub(crate) fn existing() -> Result<Option<Namespace>> {
             remember(&namespace);
             Ok(Some(namespace))
         }
-        Err(Error::Os { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if code::errno(&error) == libc::ENOENT => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -8,7 +8,9 @@ use std::process::Command;
 /// Compiles and runs the program with these arguments; nothing is left.
 fn run(test: &str, compiler: &str, extra: &[&str]) {
     let place = tempfile::tempdir().unwrap();
-    let namespace = common::namespace();
+    let parent = common::namespace();
+    // The library makes it: that is what a program finds that is the first one.
+    let namespace = parent.path().join("namespace");
     let program = place.path().join("alone");
     let library = common::library();
     let directory = library.parent().unwrap().display();
@@ -25,10 +27,9 @@ fn run(test: &str, compiler: &str, extra: &[&str]) {
         return;
     }
     let name = place.path().join("name");
-    let text =
-        common::output(Command::new(&program).arg(name).env("COMMONS_NSPR_NAMESPACE", namespace.path()));
+    let text = common::output(Command::new(&program).arg(name).env("COMMONS_NSPR_NAMESPACE", &namespace));
     assert_eq!(text, "fine\n");
-    assert_eq!(common::files(namespace.path()), Vec::<String>::new());
+    assert_eq!(common::files(&namespace), Vec::<String>::new());
 }
 
 #[test]

@@ -155,10 +155,32 @@ pub(crate) struct Stat {
     pub(crate) allocated: u64,
 }
 
+impl Stat {
+    #[allow(clippy::unnecessary_cast, reason = "some are narrower on other targets")]
+    fn of(stat: &libc::stat) -> Stat {
+        Stat {
+            device: stat.st_dev as u64,
+            inode: stat.st_ino as u64,
+            names: stat.st_nlink as u64,
+            mode: stat.st_mode & 0o7777,
+            size: stat.st_size as u64,
+            allocated: stat.st_blocks as u64 * 512,
+        }
+    }
+}
+
 /// The metadata of an open file.
 pub(crate) fn stat(file: &Descriptor) -> Result<Stat, c_int> {
-    let path = c"";
-    stat_at(file.number(), path, libc::AT_EMPTY_PATH)
+    stat_number(file.number())
+}
+
+fn stat_number(number: c_int) -> Result<Stat, c_int> {
+    // SAFETY: zeros are a value of this structure of numbers.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    let arguments = [number as usize, (&raw mut stat).addr(), 0, 0, 0, 0];
+    // SAFETY: libc's structure is the kernel's on 64-bit systems, and is filled.
+    unsafe { call(libc::SYS_fstat, arguments) }?;
+    Ok(Stat::of(&stat))
 }
 
 /// The metadata of what a path names, without following a symbolic link.
@@ -172,14 +194,7 @@ fn stat_at(directory: c_int, path: &CStr, flags: c_int) -> Result<Stat, c_int> {
     let arguments = [directory as usize, path.as_ptr().addr(), (&raw mut stat).addr(), flags as usize, 0, 0];
     // SAFETY: the path ends with a NUL byte; libc's structure is the kernel's on 64-bit systems, and is filled.
     unsafe { call(libc::SYS_newfstatat, arguments) }?;
-    Ok(Stat {
-        device: stat.st_dev as u64,
-        inode: stat.st_ino as u64,
-        names: stat.st_nlink as u64,
-        mode: stat.st_mode & 0o7777,
-        size: stat.st_size as u64,
-        allocated: stat.st_blocks as u64 * 512,
-    })
+    Ok(Stat::of(&stat))
 }
 
 /// Removes a name.
@@ -230,7 +245,7 @@ pub(crate) fn pid() -> i32 {
 
 /// The metadata of an open segment's file.
 pub(crate) fn stat_of(file: &impl std::os::fd::AsFd) -> Result<Stat, c_int> {
-    stat_at(std::os::fd::AsRawFd::as_raw_fd(&file.as_fd()), c"", libc::AT_EMPTY_PATH)
+    stat_number(std::os::fd::AsRawFd::as_raw_fd(&file.as_fd()))
 }
 
 /// Bytes as a path.

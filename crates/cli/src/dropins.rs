@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use commons::{Name, Namespace};
+use commons::{Entry, Name, Namespace};
 use commons_compat::place::System;
 use commons_compat::{gpl, nspr, sysv};
 
@@ -62,20 +62,48 @@ pub(crate) fn kind(namespace: &Namespace) -> Option<Kind> {
     })
 }
 
-/// A drop-in's segment, as its programs know it; `None` if it is no drop-in's.
-///
-/// `file_name` is that of the segment's file. A namespace that was given to `commons run` is known by what lies in it.
-pub(crate) fn known(namespace: &Namespace, file_name: &OsStr) -> Option<Known> {
-    if system(namespace) == Some(System::Gpl) {
-        return Some(of_gpl(file_name));
+/// The names of what lies in one namespace. Whose namespace it is depends on user and environment, and is found once
+/// for all that lies in it.
+pub(crate) struct Names<'n> {
+    namespace: &'n Namespace,
+    system: Option<System>,
+    kind: Kind,
+}
+
+impl<'n> Names<'n> {
+    pub(crate) fn of(namespace: &'n Namespace) -> Names<'n> {
+        Names { namespace, system: system(namespace), kind: Kind::of(namespace) }
     }
-    let name = file_name.to_str()?;
-    let path = nspr::path_of(namespace.directory(), name);
-    match (system(namespace), path) {
-        (Some(System::Nspr), None) => Some(of_nspr(name, OsStr::new(name))),
-        (_, Some(path)) => Some(of_nspr(name, path.as_os_str())),
-        (Some(System::SystemV), None) => Some(of_sysv(namespace, name)),
-        (_, None) => None,
+
+    pub(crate) fn namespace(&self) -> &'n Namespace {
+        self.namespace
+    }
+
+    /// A segment as its programs know it, be they a drop-in's or not.
+    pub(crate) fn known(&self, entry: &Entry) -> Known {
+        self.of_dropin(entry.name().file_name()).unwrap_or_else(|| Known {
+            kind: self.kind,
+            name: entry.name().to_os_string(),
+            key: 0,
+        })
+    }
+
+    /// A drop-in's segment, as its programs know it; `None` if it is no drop-in's.
+    ///
+    /// `file_name` is that of the segment's file. A namespace that was given to `commons run` is known by what lies in
+    /// it.
+    fn of_dropin(&self, file_name: &OsStr) -> Option<Known> {
+        if self.system == Some(System::Gpl) {
+            return Some(of_gpl(file_name));
+        }
+        let name = file_name.to_str()?;
+        let path = nspr::path_of(self.namespace.directory(), name);
+        match (self.system, path) {
+            (Some(System::Nspr), None) => Some(of_nspr(name, OsStr::new(name))),
+            (_, Some(path)) => Some(of_nspr(name, path.as_os_str())),
+            (Some(System::SystemV), None) => Some(of_sysv(self.namespace, name)),
+            (_, None) => None,
+        }
     }
 }
 
@@ -131,11 +159,12 @@ pub(crate) fn meant(name: &OsStr) -> Option<System> {
 /// removed and made again, the one that was made last.
 pub(crate) fn segment(namespace: &Namespace, name: &OsStr) -> Outcome<OsString> {
     let absolute = absolute(name);
+    let names = Names::of(namespace);
     let mut found: Option<(SystemTime, OsString)> = None;
     for entry in namespace.list()? {
         let entry = entry?;
         let file_name = entry.name().file_name();
-        if known(namespace, file_name).is_some_and(|known| known.name == *name || known.name == absolute) {
+        if names.of_dropin(file_name).is_some_and(|known| known.name == *name || known.name == absolute) {
             let made = entry.info().ok().flatten().map_or(SystemTime::UNIX_EPOCH, |info| info.modified);
             if found.as_ref().is_none_or(|(before, _)| *before <= made) {
                 found = Some((made, entry.name().to_os_string()));

@@ -11,6 +11,7 @@ use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
 use crate::args;
+use crate::dropins::Names;
 use crate::failure::{self, Failure, Outcome};
 use crate::list::Owners;
 use crate::lock::{self, Lock};
@@ -25,7 +26,7 @@ pub(crate) fn info(namespace: &Namespace, info: &args::Info) -> Outcome<()> {
     }
     let entry = namespace.entry(&info.name)?;
     // Gone between the two looks: say so as the first look would have.
-    let record = match Record::of(&entry, namespace)? {
+    let record = match Record::of(&entry, &Names::of(namespace))? {
         Some(record) => record,
         None => return Err(gone(namespace, info)),
     };

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use commons::{Error, Lifetime, Namespace, OwnerPolicy, SegmentOptions};
 
 use crate::args::{Create, Lives};
+use crate::dropins::Names;
 use crate::failure::{Failure, Outcome, complain};
 use crate::output::{self, Output};
 use crate::pattern::Pattern;
@@ -111,8 +112,9 @@ pub(crate) fn sweep(namespace: &Namespace, dry_run: bool) -> Outcome<()> {
     let mut printed = Ok(());
     let (segments, bytes, failed) = if dry_run {
         let (mut segments, mut bytes) = (0, 0);
+        let names = Names::of(namespace);
         for entry in namespace.list()? {
-            let record = Record::of(&entry?, namespace)?;
+            let record = Record::of(&entry?, &names)?;
             let Some(record) = record.filter(|record| record.orphan) else { continue };
             output.line(&format!("{}  {}", record.title(), output::size(record.reserved)))?;
             segments += 1;

@@ -8,7 +8,7 @@ use commons::{Entry, Lifetime, Name, Namespace};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::dropins::{self, Known};
+use crate::dropins::{self, Names};
 use crate::failure::Outcome;
 
 /// What kind of shared memory it is.
@@ -93,22 +93,18 @@ pub(crate) struct Record {
 
 impl Record {
     /// Looks at a segment; `None` if it is gone.
-    pub(crate) fn of(entry: &Entry, namespace: &Namespace) -> Outcome<Option<Record>> {
+    pub(crate) fn of(entry: &Entry, names: &Names<'_>) -> Outcome<Option<Record>> {
         let look = entry.look();
         let Some(info) = look.map_or_else(|| entry.info(), |look| Ok(Some(look.info)))? else {
             return Ok(None);
         };
-        let known = dropins::known(namespace, entry.name().file_name()).unwrap_or_else(|| Known {
-            kind: Kind::of(namespace),
-            name: entry.name().to_os_string(),
-            key: 0,
-        });
+        let known = names.known(entry);
         Ok(Some(Record {
             kind: known.kind,
             name: known.name,
             key: known.key,
             // Written in one way, whatever slashes it was given with.
-            namespace: Some(namespace.directory().components().collect()),
+            namespace: Some(names.namespace().directory().components().collect()),
             size: info.size,
             reserved: info.reserved,
             resident: look.and_then(|look| look.resident),

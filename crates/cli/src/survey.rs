@@ -11,7 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use commons::{Lifetime, Namespace, Segment, sysv};
 
-use crate::dropins;
+use crate::dropins::{self, Names};
 use crate::failure::{Failure, Outcome};
 use crate::processes::{self, How, Identity, Scan, Used};
 use crate::record::{Kind, Record};
@@ -67,9 +67,10 @@ pub(crate) fn everything(scope: &Scope) -> Outcome<Vec<Record>> {
     }
     let mut records = Vec::new();
     for namespace in scope.namespaces.iter().filter(|namespace| scope.wants(Kind::of(namespace))) {
+        let names = Names::of(namespace);
         for entry in namespace.list()? {
             let entry = entry?;
-            let Some(mut record) = Record::of(&entry, namespace)? else { continue };
+            let Some(mut record) = Record::of(&entry, &names)? else { continue };
             let path = namespace.directory().join(entry.name().file_name());
             let by_path = users.get(path.as_os_str());
             if by_path.is_some() || !made_nameless.is_empty() {

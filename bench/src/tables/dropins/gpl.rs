@@ -203,7 +203,7 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
     let posix = file.posix()?;
     raw::create(&posix, PAGE)?;
     let results = Contest::new()
-        .peer(COMMONS, commons.run("create 200"))
+        .built(COMMONS, commons.run("create 200"))
         .add(FLOOR, batch(200, || Ok(raw::open_attach_detach(&posix)?)))
         .peer(NDBM, in_ndbm)
         .peer(FILE, Ok(batch(100, in_file)))

@@ -3,7 +3,7 @@
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::time::Instant;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 
 use super::{function, open_library, question, text};
 use crate::child::{Child, Helper, Parent};
@@ -33,6 +33,8 @@ struct Calls {
     wait: unsafe extern "C" fn(Handle) -> c_int,
     post: unsafe extern "C" fn(Handle) -> c_int,
     delete_semaphore: unsafe extern "C" fn(*const c_char) -> c_int,
+    error: unsafe extern "C" fn() -> c_int,
+    system_error: unsafe extern "C" fn() -> c_int,
 }
 
 /// `PR_SHM_CREATE`, and `PR_SEM_CREATE`.
@@ -53,8 +55,21 @@ impl Calls {
                 wait: function(library, "PR_WaitSemaphore")?,
                 post: function(library, "PR_PostSemaphore")?,
                 delete_semaphore: function(library, "PR_DeleteSemaphore")?,
+                error: function(library, "PR_GetError")?,
+                system_error: function(library, "PR_GetOSError")?,
             })
         }
+    }
+
+    /// An error, with NSPR's code and the system's, unless all is well.
+    #[inline]
+    fn check(&self, well: bool, call: &str) -> Result<()> {
+        if well {
+            return Ok(());
+        }
+        // SAFETY: these have no preconditions.
+        let (code, system) = unsafe { ((self.error)(), (self.system_error)()) };
+        bail!("{call} failed: {code}, {}", std::io::Error::from_raw_os_error(system))
     }
 }
 
@@ -67,23 +82,23 @@ pub(super) fn act(arguments: &[String], parent: &mut Parent) -> Result<()> {
     // SAFETY: the names end with NUL; handles are used as NSPR says, and not after they are closed.
     unsafe {
         let kept = (calls.open)(name.as_ptr(), PAGE, CREATE, 0o600);
-        ensure!(!kept.is_null(), "PR_OpenSharedMemory failed");
+        calls.check(!kept.is_null(), "PR_OpenSharedMemory")?;
         let semaphore = (calls.open_semaphore)(semaphore_name.as_ptr(), CREATE, 0o600, 1);
-        ensure!(!semaphore.is_null(), "PR_OpenSemaphore failed");
+        calls.check(!semaphore.is_null(), "PR_OpenSemaphore")?;
         let answered = parent.serve(|asked| {
             let (work, count) = question(asked)?;
             let started = Instant::now();
             for _ in 0..count {
                 if work == "open" {
                     let memory = (calls.open)(name.as_ptr(), PAGE, 0, 0o600);
-                    ensure!(!memory.is_null(), "PR_OpenSharedMemory failed");
+                    calls.check(!memory.is_null(), "PR_OpenSharedMemory")?;
                     let address = (calls.attach)(memory, 0);
-                    ensure!(!address.is_null(), "PR_AttachSharedMemory failed");
-                    ensure!((calls.detach)(memory, address) == 0, "PR_DetachSharedMemory failed");
-                    ensure!((calls.close)(memory) == 0, "PR_CloseSharedMemory failed");
+                    calls.check(!address.is_null(), "PR_AttachSharedMemory")?;
+                    calls.check((calls.detach)(memory, address) == 0, "PR_DetachSharedMemory")?;
+                    calls.check((calls.close)(memory) == 0, "PR_CloseSharedMemory")?;
                 } else {
                     let done = (calls.wait)(semaphore) | (calls.post)(semaphore);
-                    ensure!(done == 0, "PR_WaitSemaphore or PR_PostSemaphore failed");
+                    calls.check(done == 0, "PR_WaitSemaphore or PR_PostSemaphore")?;
                 }
             }
             Ok((nanoseconds(started) / f64::from(count)).to_string())
@@ -110,7 +125,7 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
     raw::create(&posix, PAGE)?;
     let word = std::sync::atomic::AtomicU32::new(1);
     let contest =
-        |question: &str| Contest::new().peer(COMMONS, commons.run(question)).peer(PEER, peer.run(question));
+        |question: &str| Contest::new().built(COMMONS, commons.run(question)).peer(PEER, peer.run(question));
     let opened = contest("open 200")
         .add(FLOOR, batch(200, || Ok(raw::open_attach_detach(&posix)?)))
         .run(context.rounds(200, 20))?;

@@ -173,7 +173,7 @@ impl Pair {
     /// What is asked of both.
     fn contest<'a>(&self, question: &str, floor: Run<'a>) -> Contest<'a> {
         Contest::new()
-            .peer(COMMONS, self.commons.run(question))
+            .built(COMMONS, self.commons.run(question))
             .add(FLOOR, floor)
             .peer(LINUX, self.linux.run(question))
     }

@@ -76,7 +76,7 @@ impl Table {
             return Ok(None);
         }
         if self.header().changes.load(Acquire) % 2 != 0 {
-            locked.repair();
+            locked.repair()?;
         }
         Ok(Some(locked))
     }
@@ -258,9 +258,9 @@ impl<'t> Locked<'t> {
         used
     }
 
-    /// Makes good what a creation left that did not come to its end.
+    /// Makes good what a creation left that did not come to its end. After an error it is still to be done.
     #[cold]
-    fn repair(&self) {
+    fn repair(&self) -> Result<(), c_int> {
         let table = self.table;
         for bucket in table.buckets() {
             bucket.store(0, Relaxed);
@@ -274,22 +274,30 @@ impl<'t> Locked<'t> {
             }
         }
         self.count();
-        self.remove_stray_files();
+        self.remove_stray_files()?;
         table.header().removed.store(1, Relaxed);
         table.header().look.store(0, Relaxed);
         table.header().changes.fetch_add(1, AcqRel);
+        Ok(())
     }
 
     /// Removes the files whose ids no entry has.
-    fn remove_stray_files(&self) {
+    fn remove_stray_files(&self) -> Result<(), c_int> {
         let table = self.table;
-        let Ok(directory) = std::fs::read_dir(table.namespace.directory()) else { return };
-        for file in directory.flatten() {
-            let Some(id) = id_of(table.kind, &file.file_name()) else { continue };
+        for file in table.namespace.list().map_err(|error| code::errno(&error))? {
+            let file = file.map_err(|error| code::errno(&error))?;
+            let Some(id) = id_of(table.kind, file.name().file_name()) else { continue };
             if table.get(id).is_none() {
-                let _ = kernel::unlink(table.file(id).as_c_str());
+                let path = table.file(id);
+                // Nobody comes back for what is left here: so it is tried twice.
+                match kernel::unlink(path.as_c_str()).or_else(|_| kernel::unlink(path.as_c_str())) {
+                    // Another user's has to stay.
+                    Ok(()) | Err(libc::ENOENT | libc::EPERM | libc::EACCES) => {}
+                    Err(code) => return Err(code),
+                }
             }
         }
+        Ok(())
     }
 }
 

@@ -203,7 +203,7 @@ fn attachments(table: &Table, word: Word, entry: &Entry, id: c_int) -> Result<(u
     let path = table.file(id);
     let file = match file::open_to_look(path.as_c_str()) {
         Ok(file) => file,
-        Err(libc::ENOENT) => {
+        Err(libc::ENOENT) if file::is_gone(path.as_c_str()) => {
             // Removed behind our back, or just now.
             table.free(entry, word);
             return Err(libc::EINVAL);

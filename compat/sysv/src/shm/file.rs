@@ -30,7 +30,7 @@ pub(super) fn finish(table: &Table, entry: &Entry, word: Word, left: Option<u64>
     let path = path.as_c_str();
     let file = match open_to_remove(path, entry) {
         Ok(file) => file,
-        Err(libc::ENOENT) => {
+        Err(libc::ENOENT) if is_gone(path) => {
             table.free(entry, word);
             return Fate::Gone;
         }
@@ -57,6 +57,13 @@ pub(super) fn finish(table: &Table, entry: &Entry, word: Word, left: Option<u64>
         }
     }
     Fate::Held
+}
+
+/// Whether a file that could not be opened is really not there, so that its entry may be freed: asked again, since that
+/// cannot be undone.
+#[cold]
+pub(super) fn is_gone(path: &CStr) -> bool {
+    kernel::stat_path(path) == Err(libc::ENOENT)
 }
 
 /// Opens the file of a segment that is removed, whose mode may keep even its owner out.
@@ -128,7 +135,7 @@ pub(super) fn hold(
             _ => return Err(libc::EINVAL),
         };
         let file = match kernel::open(path.as_c_str(), access) {
-            Err(libc::ENOENT) => {
+            Err(libc::ENOENT) if is_gone(path.as_c_str()) => {
                 // Removed behind our back.
                 table.free(entry, word);
                 return Err(libc::EINVAL);

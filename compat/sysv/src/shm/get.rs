@@ -12,6 +12,9 @@ use crate::quiet::Quiet;
 /// Linux's `SHMMAX`.
 pub(super) const LARGEST: u64 = u64::MAX - (1 << 24);
 
+/// Up to so many bytes a segment is made under the table's lock, and others wait until its memory is had.
+const SMALL: u64 = 64 << 10;
+
 const SHM_HUGETLB: c_int = 0o4000;
 const SHM_NORESERVE: c_int = 0o10000;
 /// Where flags have the size of huge pages: its logarithm.
@@ -99,24 +102,31 @@ fn create(table: &Table, key: c_int, size: u64, flags: c_int) -> Result<Created,
     // A child that is forked meanwhile would keep the file's descriptor.
     let quiet = Quiet::new();
     super::memory_lock::forget_gone(&quiet);
-    let unnamed = SegmentOptions::new()
+    let options = SegmentOptions::new()
         .namespace(&table.namespace)
         .owner(OwnerPolicy::Any)
         .lifetime(Lifetime::UntilDeleted)
         .mode(mode)
         .size(size)
         .sparse(flags & SHM_NORESERVE != 0)
-        .huge_pages(huge)
-        .create_unnamed()
-        .map_err(|error| code_of(&error))?;
-    let mut unnamed = Some(unnamed);
+        .huge_pages(huge);
+    if size <= SMALL && !huge && table.namespace.is_in_memory() {
+        let made = table.create(&quiet, &new, &mut |id| {
+            options.create_in_place(file_name(id)).map_err(|error| code_of(&error))
+        });
+        // What fails is tried the other way, which sweeps to make room, and fails with the right code.
+        if made.is_ok() {
+            return made;
+        }
+    }
+    let mut unnamed = Some(options.create_unnamed().map_err(|error| code_of(&error))?);
     table.create(&quiet, &new, &mut |id| publish(&mut unnamed, id))
 }
 
 /// Gives the file its name; whether that was free.
 fn publish(unnamed: &mut Option<Unnamed>, id: c_int) -> Result<bool, c_int> {
     let Some(complete) = unnamed.take() else { return Err(libc::EIO) };
-    match complete.publish(format!("{}.{id}", Kind::Memory.prefix())) {
+    match complete.publish(file_name(id)) {
         Ok(Ok(_)) => Ok(true),
         Ok(Err(back)) => {
             *unnamed = Some(back);
@@ -124,6 +134,10 @@ fn publish(unnamed: &mut Option<Unnamed>, id: c_int) -> Result<bool, c_int> {
         }
         Err(error) => Err(code_of(&error)),
     }
+}
+
+fn file_name(id: c_int) -> String {
+    Kind::Memory.file_name(id)
 }
 
 /// The code that `shmget` has for an error.

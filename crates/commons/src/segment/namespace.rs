@@ -181,6 +181,12 @@ impl Namespace {
         self.inner.kind.mapping_keeps_lock()
     }
 
+    /// Whether what lies here is gone with the machine's memory: no power failure leaves half of it.
+    #[doc(hidden)]
+    pub fn is_in_memory(&self) -> bool {
+        self.inner.kind.is_memory()
+    }
+
     /// Whether there is a segment with this name that could be opened, as far as can be seen without opening
     /// it: an orphan, which opening would remove, does not count.
     ///

@@ -450,8 +450,12 @@ impl<'i> SegmentOptions<'i> {
         self.lifetime
     }
 
+    pub(super) fn mode_if_new(&self) -> u32 {
+        self.mode
+    }
+
     /// The place of a new segment, if these options can make one.
-    pub(super) fn checked_place(&self, name: &str) -> Result<Place> {
+    pub(super) fn checked_place(&self, name: &OsStr) -> Result<Place> {
         let place = self.place(name)?;
         self.check(true, &|| place.attempt("create"))?;
         Ok(place)
@@ -481,15 +485,21 @@ impl<'i> SegmentOptions<'i> {
             Error::NoSpace { .. } => place.namespace.no_space(attempt(), self.size.unwrap_or(0)),
             error => error,
         })?;
-        let (kind, block) =
-            place.namespace.kind_and_block(unpublished.stat().identity.device, unpublished.fd());
+        let size = self.fill(place, unpublished.fd(), unpublished.stat().identity.device)?;
+        unpublished.set_size(size);
+        Ok(unpublished)
+    }
+
+    /// Gives a new, empty file size, memory and first bytes; the size that it got.
+    pub(super) fn fill(&self, place: &Place, fd: BorrowedFd<'_>, device: u64) -> Result<u64> {
+        let attempt = || place.attempt("create");
+        let (kind, block) = place.namespace.kind_and_block(device, fd);
         let size = self.size.unwrap_or(0);
         let plan = Plan { size, sparse: self.sparse, huge_pages: self.huge_pages, kind, block };
         let no_space = || place.namespace.no_space(attempt(), size);
-        let size = reserve::fill(unpublished.fd(), plan, &attempt, &no_space)?;
-        self.initialize_through(unpublished.fd(), size, &attempt)?;
-        unpublished.set_size(size);
-        Ok(unpublished)
+        let size = reserve::fill(fd, plan, &attempt, &no_space)?;
+        self.initialize_through(fd, size, &attempt)?;
+        Ok(size)
     }
 
     /// An empty file, whose inode number fits if that matters.

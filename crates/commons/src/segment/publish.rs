@@ -54,15 +54,7 @@ impl Unpublished {
         means: Means,
         holds: bool,
     ) -> Result<Unpublished> {
-        let fail = |error| match error {
-            Errno::NOSPC | Errno::DQUOT => place.namespace.no_space(place.attempt("create"), 0),
-            Errno::NOENT => Error::Unsupported {
-                attempt: place.attempt("create"),
-                filesystem: place.namespace.filesystem_name(),
-                why: "lets no file be made here; does the directory still exist?",
-            },
-            error => place.error("create", error),
-        };
+        let fail = |error| not_made(place, error);
         let full = mode | lifetime.mark();
         let forks = process::forks();
         let (fd, temporary) = match means {
@@ -150,6 +142,66 @@ impl Unpublished {
                 why: "cannot give a finished file its name in one step here; is /proc mounted, and does the directory still exist?",
             }),
             Err(error) => Err(place.error("create", error)),
+        }
+    }
+}
+
+/// Why no file could be made.
+fn not_made(place: &Place, error: Errno) -> Error {
+    match error {
+        Errno::NOSPC | Errno::DQUOT => place.namespace.no_space(place.attempt("create"), 0),
+        Errno::NOENT => Error::Unsupported {
+            attempt: place.attempt("create"),
+            filesystem: place.namespace.filesystem_name(),
+            why: "lets no file be made here; does the directory still exist?",
+        },
+        error => place.error("create", error),
+    }
+}
+
+/// A new, empty file that has its name at once; `None` if that is taken. Removed when dropped, unless it is kept.
+#[derive(Debug)]
+pub(super) struct InPlace<'p> {
+    place: &'p Place,
+    fd: OwnedFd,
+    device: u64,
+    kept: bool,
+}
+
+impl<'p> InPlace<'p> {
+    pub(super) fn new(place: &'p Place, mode: u32) -> Result<Option<InPlace<'p>>> {
+        let fail = |error| not_made(place, error);
+        let fd = match file::create_new(place.path(), mode) {
+            Err(Errno::EXIST) => return Ok(None),
+            other => other.map_err(fail)?,
+        };
+        let mut made = InPlace { place, fd, device: 0, kept: false };
+        let stat = file::stat(made.fd()).map_err(fail)?;
+        if stat.mode != mode {
+            // The umask took something away.
+            file::set_mode(made.fd(), mode).map_err(fail)?;
+        }
+        made.device = stat.identity.device;
+        Ok(Some(made))
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub(super) fn device(&self) -> u64 {
+        self.device
+    }
+
+    pub(super) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for InPlace<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = file::unlink(self.place.path());
         }
     }
 }
