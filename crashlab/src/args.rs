@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Hostile(Long),
     /// The same experiments with other libraries, as far as they are installed.
     Peers(Campaign),
+    /// In which functions the instructions of acts are: what a scenario with a long path spends it on.
+    Path(Campaign),
     /// The names of all scenarios.
     List,
 }

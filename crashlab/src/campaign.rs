@@ -27,13 +27,67 @@ fn full(seed: u64) -> Extent {
     Extent { points: None, stops: 150, pairs: (40, 40), errors: usize::MAX, calls: usize::MAX, seed }
 }
 
-/// Runs it; what was tried and found.
-pub(crate) fn run(directory: &Path, arguments: &Campaign, is_full: bool) -> std::io::Result<Tally> {
-    let chosen: Vec<&Scenario> = scenarios::all()
+/// The scenarios that are asked for.
+fn chosen(arguments: &Campaign) -> Vec<&'static Scenario> {
+    scenarios::all()
         .chain(scenarios::planted().filter(|_| arguments.planted))
         .filter(|scenario| arguments.only.as_ref().is_none_or(|text| scenario.name.contains(text.as_str())))
-        .collect();
-    try_all(directory, arguments, is_full, &chosen)
+        .collect()
+}
+
+/// Runs it; what was tried and found.
+pub(crate) fn run(directory: &Path, arguments: &Campaign, is_full: bool) -> std::io::Result<Tally> {
+    try_all(directory, arguments, is_full, &chosen(arguments))
+}
+
+/// Says of each scenario in which functions the instructions of its act are.
+pub(crate) fn show_paths(directory: &Path, arguments: &Campaign) -> std::io::Result<bool> {
+    let (world, code, chosen) =
+        (set_up(directory, arguments, &chosen(arguments))?, Code::new()?, chosen(arguments));
+    for scenario in chosen {
+        if let Some(why) = scenario.library.and_then(dropins::missing) {
+            println!("SKIPPED: {}: {why}", scenario.name);
+            continue;
+        }
+        let mut bench = Bench::new(&world, scenario, &code, full(arguments.seed), true);
+        match kill::record(&mut bench) {
+            Ok(trace) => {
+                println!("{}: {} instructions, {} system calls", scenario.name, trace.len(), trace.calls());
+                let mut functions = std::collections::HashMap::new();
+                for pc in &trace.pcs {
+                    *functions.entry(*pc).or_insert(0_u64) += 1;
+                }
+                let mut named = std::collections::HashMap::new();
+                for (pc, times) in functions {
+                    *named.entry(code.function(pc)).or_insert(0) += times;
+                }
+                let mut named: Vec<_> = named.into_iter().collect();
+                named.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
+                for (function, times) in named.into_iter().take(SHOWN) {
+                    println!("{times:>10}  {function}");
+                }
+            }
+            Err(flaw) => bench.found(&flaw, || "undisturbed".to_owned()),
+        }
+    }
+    world.clear();
+    Ok(true)
+}
+
+/// How many functions of a path are shown.
+const SHOWN: usize = 25;
+
+/// What every experiment needs, once.
+fn set_up(directory: &Path, arguments: &Campaign, chosen: &[&Scenario]) -> std::io::Result<World> {
+    board::keep_panics();
+    if chosen.iter().any(|scenario| scenario.library.is_some()) {
+        dropins::load(directory)?;
+    }
+    tracee::prepare_alarms();
+    if !process::pin(arguments.processor) {
+        println!("not pinned: there is no processor {}", arguments.processor);
+    }
+    World::new(directory, Board::new()?)
 }
 
 /// Tries these.
@@ -45,16 +99,8 @@ pub(crate) fn try_all(
 ) -> std::io::Result<Tally> {
     let mut extent = if is_full { full(arguments.seed) } else { short(arguments.seed) };
     extent.points = arguments.points.or(extent.points);
-    board::keep_panics();
-    if chosen.iter().any(|scenario| scenario.library.is_some()) {
-        dropins::load(directory)?;
-    }
-    tracee::prepare_alarms();
     let processors = rustix::thread::sched_getaffinity(None)?;
-    if !process::pin(arguments.processor) {
-        println!("not pinned: there is no processor {}", arguments.processor);
-    }
-    let world = World::new(directory, Board::new()?)?;
+    let world = set_up(directory, arguments, chosen)?;
     let code = Code::new()?;
     let mut report = Report::new(arguments.markdown);
     let begun = Instant::now();

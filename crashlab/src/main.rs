@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         }
         Command::Short(arguments) => home::within(|directory| all(directory, &arguments, false)),
         Command::Full(arguments) => home::within(|directory| all(directory, &arguments, true)),
+        Command::Path(arguments) => home::within(|directory| campaign::show_paths(directory, &arguments)),
         Command::Peers(arguments) => home::within(|directory| peers(directory, &arguments).map(|()| true)),
         Command::Soak(arguments) => home::within(|directory| soak::run(directory, &arguments)),
         Command::Hostile(arguments) => home::within(|directory| hostile::run(directory, &arguments)),
