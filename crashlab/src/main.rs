@@ -60,6 +60,9 @@ fn main() -> ExitCode {
 
 /// Everything, in its short or its full form; whether all is well. The last line sums up.
 fn all(directory: &Path, arguments: &Campaign, full: bool) -> std::io::Result<bool> {
+    if arguments.markdown {
+        println!("Made {}.\n", report::when_and_where());
+    }
     let tally = campaign::run(directory, arguments, full)?;
     let mut well = tally.flaws() == 0;
     if !arguments.scenarios_only && arguments.only.is_none() {
