@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Hostile(Long),
     /// The same experiments with other libraries, as far as they are installed.
     Peers(Campaign),
+    /// In which functions the instructions of acts are: what a scenario with a long path spends it on.
+    Path(Campaign),
     /// The names of all scenarios.
     List,
 }
@@ -41,9 +43,9 @@ pub(crate) struct Campaign {
     /// Also scenarios with mistakes in them, to see that they are found.
     #[arg(long)]
     pub(crate) planted: bool,
-    /// The processor to run on.
-    #[arg(long, default_value_t = 0)]
-    pub(crate) processor: usize,
+    /// The processors to run on, with commas between them: each gets scenarios as it has done those before.
+    #[arg(long, alias = "processor", value_name = "LIST", value_delimiter = ',', default_value = "0")]
+    pub(crate) processors: Vec<usize>,
     /// Without the other libraries, the long run and the hostile neighbour.
     #[arg(long)]
     pub(crate) scenarios_only: bool,

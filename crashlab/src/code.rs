@@ -103,6 +103,17 @@ impl Code {
         }
     }
 
+    /// The innermost function there, for people; the library's name where nothing more is known.
+    pub(crate) fn function(&self, pc: u64) -> String {
+        let place = self.place(pc, &[]);
+        match self.own(pc) {
+            Some(own) => {
+                own.split(" in ").next().unwrap_or(&own).split(" (").next().unwrap_or(&own).to_owned()
+            }
+            None => place.split('+').next().unwrap_or(&place).to_owned(),
+        }
+    }
+
     /// A place in the executable, or in a library that was built with it.
     fn own(&self, pc: u64) -> Option<String> {
         let (_, path) = self.range(pc)?;

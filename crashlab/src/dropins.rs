@@ -122,11 +122,11 @@ pub(crate) fn load(home: &Path) -> std::io::Result<()> {
         unsafe { std::env::set_var(system.variable(), directory(home, system)) };
     }
     let executable = std::env::current_exe()?;
-    let built = build(&executable);
+    let built = built(&executable);
     let beside = executable.parent().unwrap_or(Path::new("/"));
-    SYSTEM_V.get_or_init(|| open(beside, System::SystemV, &built).and_then(SystemV::find));
-    GPL.get_or_init(|| open(beside, System::Gpl, &built).and_then(Gpl::find));
-    NSPR.get_or_init(|| open(beside, System::Nspr, &built).and_then(Nspr::find));
+    SYSTEM_V.get_or_init(|| open(beside, System::SystemV, built).and_then(SystemV::find));
+    GPL.get_or_init(|| open(beside, System::Gpl, built).and_then(Gpl::find));
+    NSPR.get_or_init(|| open(beside, System::Nspr, built).and_then(Nspr::find));
     Ok(())
 }
 
@@ -138,6 +138,17 @@ pub(crate) fn missing(system: System) -> Option<&'static str> {
         System::Nspr => NSPR.get().map(|calls| calls.as_ref().err()),
     };
     error.map_or(Some(UNTRIED), |error| error.map(String::as_str))
+}
+
+/// Has them built, before there are several who would. Once.
+pub(crate) fn prepare() -> std::io::Result<()> {
+    built(&std::env::current_exe()?);
+    Ok(())
+}
+
+fn built(executable: &Path) -> &'static Result<(), String> {
+    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    BUILT.get_or_init(|| build(executable))
 }
 
 /// Has cargo build the libraries, in the way in which the laboratory itself was built.

@@ -53,7 +53,8 @@ const TABLE: &[Row] = &[
     (libc::SYS_writev, "writev", &[EINTR, EIO, ENOSPC, EFBIG, EAGAIN]),
     (libc::SYS_pwrite64, "pwrite64", &[EINTR, EIO, ENOSPC, EFBIG, EAGAIN]),
     (libc::SYS_pwritev, "pwritev", &[EINTR, EIO, ENOSPC, EFBIG, EAGAIN]),
-    (libc::SYS_lseek, "lseek", &[EINVAL, ENXIO, EOVERFLOW, EBADF, EIO]),
+    // Not ENXIO, which is an answer: that there is no more data.
+    (libc::SYS_lseek, "lseek", &[EINVAL, EOVERFLOW, EBADF, EIO, ENOMEM]),
     (libc::SYS_fsync, "fsync", &[EIO, ENOSPC, EINTR, EROFS, EINVAL]),
     (libc::SYS_fdatasync, "fdatasync", &[EIO, ENOSPC, EINTR, EROFS, EINVAL]),
     (libc::SYS_flock, "flock", &[EAGAIN, EINTR, ENOLCK, EBADF, EINVAL]),
@@ -92,9 +93,12 @@ const TABLE: &[Row] = &[
 /// What any call may be refused with: by a filter, or for want of something.
 const ANY: &[i32] = &[EPERM, EINVAL, ENOMEM, ENOSYS, EINTR];
 
-/// The errors of the call with this number.
-pub(crate) fn of(number: i64) -> &'static [i32] {
-    TABLE.iter().find(|row| row.0 == number).map_or(ANY, |row| row.2)
+/// The errors of the call with this number. That a file is not there is a lie if it is, unless it belongs to the kernel,
+/// which may not show it; one who is told so takes it for removed, and is right.
+pub(crate) fn of(number: i64, kernels: bool) -> Vec<i32> {
+    let errors = TABLE.iter().find(|row| row.0 == number).map_or(ANY, |row| row.2);
+    let opens = number == libc::SYS_openat || number == libc::SYS_open;
+    errors.iter().copied().filter(|error| kernels || !opens || *error != ENOENT).collect()
 }
 
 /// What the call with this number is called.

@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         }
         Command::Short(arguments) => home::within(|directory| all(directory, &arguments, false)),
         Command::Full(arguments) => home::within(|directory| all(directory, &arguments, true)),
+        Command::Path(arguments) => home::within(|directory| campaign::show_paths(directory, &arguments)),
         Command::Peers(arguments) => home::within(|directory| peers(directory, &arguments).map(|()| true)),
         Command::Soak(arguments) => home::within(|directory| soak::run(directory, &arguments)),
         Command::Hostile(arguments) => home::within(|directory| hostile::run(directory, &arguments)),
@@ -59,6 +60,9 @@ fn main() -> ExitCode {
 
 /// Everything, in its short or its full form; whether all is well. The last line sums up.
 fn all(directory: &Path, arguments: &Campaign, full: bool) -> std::io::Result<bool> {
+    if arguments.markdown {
+        println!("Made {}.\n", report::when_and_where());
+    }
     let tally = campaign::run(directory, arguments, full)?;
     let mut well = tally.flaws() == 0;
     if !arguments.scenarios_only && arguments.only.is_none() {

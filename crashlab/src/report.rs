@@ -74,6 +74,23 @@ impl Report {
     }
 }
 
+/// The day and the commit, for a table that is kept.
+pub(crate) fn when_and_where() -> String {
+    let said = |program: &str, arguments: &[&str]| {
+        let output = std::process::Command::new(program)
+            .args(arguments)
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .output()
+            .ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    };
+    let day = said("date", &["-u", "+%Y-%m-%d"]).unwrap_or_else(|| "on an unknown day".into());
+    let commit = said("git", &["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".into());
+    let changed = said("git", &["status", "--porcelain", "--untracked-files=no"]).is_some();
+    format!("{day}, at commit {commit}{}", if changed { " with changes" } else { "" })
+}
+
 fn columns(name: &str, tally: &Tally, took: Duration) -> [String; 10] {
     [
         name.to_owned(),

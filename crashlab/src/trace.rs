@@ -55,7 +55,7 @@ const LONGEST: usize = 4_000_000;
 const WORTH_A_BREAKPOINT: usize = 24;
 
 /// From how many on it is worth to count how often a breakpoint in a loop is met.
-const WORTH_COUNTING: usize = 250;
+const WORTH_COUNTING: usize = 60;
 
 impl Trace {
     /// Steps through, from the first marker. `steps` counts.
@@ -166,6 +166,11 @@ impl Trace {
         !self.slept.is_empty()
     }
 
+    /// How many system calls there are.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
     /// How many instructions there are: a process can be killed after 0 to so many.
     pub(crate) fn len(&self) -> usize {
         self.pcs.len() - 1
@@ -213,11 +218,7 @@ impl Trace {
             }
             let counted = if goal - at > WORTH_COUNTING { self.counted(code, at, goal) } else { None };
             if let Some((landmark, times)) = counted {
-                for _ in 0..times {
-                    // Off the one it stands on.
-                    self.walk(tracee, code, &mut at.clone(), at + 1, steps, asleep)?;
-                    self.run_to(tracee, landmark, asleep)?;
-                }
+                self.run_to_nth(tracee, code, (at, landmark), times, steps, asleep)?;
                 at = landmark;
                 continue;
             }
@@ -268,6 +269,35 @@ impl Trace {
         }
     }
 
+    /// Runs from an instruction of the path to a later one, whose code it comes to for so many times on the way.
+    fn run_to_nth(
+        &self,
+        tracee: &mut Tracee,
+        code: &Code,
+        (at, landmark): (usize, usize),
+        times: usize,
+        steps: &mut u64,
+        asleep: &mut dyn FnMut() -> Asleep,
+    ) -> Result<(), Astray> {
+        let pc = self.pcs[landmark];
+        // Off the one it stands on, which is not counted.
+        self.walk(tracee, code, &mut at.clone(), at + 1, steps, asleep)?;
+        match tracee.run_to_nth(pc, times as u64, &mut |_| asleep()) {
+            Some(Ok(Stop::Trap)) if tracee.pc() == pc => Ok(()),
+            Some(Ok(Stop::Trap)) => Err(Astray::Diverged),
+            Some(Ok(stop)) => Err(Astray::Stopped(stop)),
+            Some(Err(())) => Err(Astray::Asleep),
+            None => {
+                self.run_to(tracee, landmark, asleep)?;
+                for _ in 1..times {
+                    self.walk(tracee, code, &mut landmark.clone(), landmark + 1, steps, asleep)?;
+                    self.run_to(tracee, landmark, asleep)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
     fn walk(
         &self,
         tracee: &mut Tracee,
@@ -298,18 +328,19 @@ impl Trace {
     /// An instruction close before `goal`, in a loop, and how often a run from `at` meets it up to there; if that is
     /// much cheaper than stepping.
     fn counted(&self, code: &Code, at: usize, goal: usize) -> Option<(usize, usize)> {
-        let close = goal.saturating_sub(200).max(at + 1);
+        let close = goal.saturating_sub(100).max(at + 1);
         let mut best = None;
-        let mut met = std::collections::HashMap::new();
-        for (index, pc) in self.pcs[..=goal].iter().enumerate().skip(at + 1) {
-            let times = met.entry(*pc).or_insert(0_usize);
-            *times += 1;
-            if index < close || !code.can_break(*pc) {
+        let mut tried = Vec::new();
+        for (index, pc) in self.pcs[..=goal].iter().enumerate().skip(close).rev() {
+            // The last time is the closest, and all times before count.
+            if tried.contains(pc) || !code.can_break(*pc) {
                 continue;
             }
-            let cost = *times * 4 + (goal - index);
+            tried.push(*pc);
+            let times = self.pcs[at + 1..=index].iter().filter(|met| *met == pc).count();
+            let cost = times.div_ceil(2) + (goal - index);
             if best.is_none_or(|(_, _, least)| cost < least) {
-                best = Some((index, *times, cost));
+                best = Some((index, times, cost));
             }
         }
         best.filter(|(_, _, cost)| cost * 2 < goal - at).map(|(index, times, _)| (index, times))

@@ -4,6 +4,7 @@
 //! own lies. Should the laboratory die, the kernel kills it (`PTRACE_O_EXITKILL`).
 
 use std::mem::offset_of;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,15 @@ enum Register {
     Stack = offset_of!(user_regs_struct, rsp),
     Number = offset_of!(user_regs_struct, orig_rax),
     Result = offset_of!(user_regs_struct, rax),
+    First = offset_of!(user_regs_struct, rdi),
+    Second = offset_of!(user_regs_struct, rsi),
+}
+
+/// An argument of a system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Argument {
+    First,
+    Second,
 }
 
 impl Tracee {
@@ -96,16 +106,31 @@ impl Tracee {
 
     /// The words on top of its stack.
     pub(crate) fn stack(&self) -> Vec<u64> {
-        let mut words = vec![0_u64; 512];
-        let local = libc::iovec { iov_base: words.as_mut_ptr().cast(), iov_len: size_of_val(&words[..]) };
-        let remote = libc::iovec {
-            iov_base: ptr::with_exposed_provenance_mut(self.register(Register::Stack) as usize),
-            iov_len: local.iov_len,
+        let bytes = self.read(self.register(Register::Stack), 512 * 8);
+        bytes.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default())).collect()
+    }
+
+    /// The beginning of the text that an argument of the system call that it is in points to.
+    pub(crate) fn argument_text(&self, argument: Argument) -> Vec<u8> {
+        let register = match argument {
+            Argument::First => Register::First,
+            Argument::Second => Register::Second,
         };
-        // SAFETY: writes into `words` only, within its length; the other address is looked up in the other process.
+        let mut text = self.read(self.register(register), 16);
+        text.truncate(text.iter().position(|byte| *byte == 0).unwrap_or(text.len()));
+        text
+    }
+
+    /// What stands at an address of its memory: so many bytes, or fewer if there are no more.
+    fn read(&self, address: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0_u8; len];
+        let local = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: len };
+        let remote =
+            libc::iovec { iov_base: ptr::with_exposed_provenance_mut(address as usize), iov_len: len };
+        // SAFETY: writes into `bytes` only, within its length; the other address is looked up in the other process.
         let read = unsafe { libc::process_vm_readv(self.pid, &raw const local, 1, &raw const remote, 1, 0) };
-        words.truncate(usize::try_from(read).unwrap_or(0) / 8);
-        words
+        bytes.truncate(usize::try_from(read).unwrap_or(0));
+        bytes
     }
 
     /// Does one instruction that cannot sleep.
@@ -141,6 +166,20 @@ impl Tracee {
             self.set_register(Register::Pc, pc);
         }
         stop
+    }
+
+    /// Runs until it comes to this address for the so-many-th time from now on, or something else stops it: the kernel
+    /// counts, by a breakpoint of the processor's. `None` if it cannot.
+    pub(crate) fn run_to_nth(
+        &mut self,
+        pc: u64,
+        times: u64,
+        asleep: &mut dyn FnMut(Duration) -> Asleep,
+    ) -> Option<Result<Stop, ()>> {
+        let counter = Counter::of(self.pid, pc, times)?;
+        let stop = self.go_on(0, asleep);
+        drop(counter);
+        Some(stop)
     }
 
     /// Runs until something stops it.
@@ -261,6 +300,56 @@ impl Tracee {
 impl Drop for Tracee {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Stops a process by a trap, when it has come to an address so many times. See `perf_event_open(2)`.
+struct Counter {
+    _event: OwnedFd,
+}
+
+/// `struct perf_event_attr`, as of Linux 5.13.
+#[repr(C)]
+#[derive(Default)]
+struct EventAttributes {
+    kind: u32,
+    size: u32,
+    config: u64,
+    sample_period: u64,
+    sample_type: u64,
+    read_format: u64,
+    flags: u64,
+    wakeup_events: u32,
+    breakpoint_kind: u32,
+    breakpoint_address: u64,
+    breakpoint_len: u64,
+    others: [u64; 7],
+}
+
+impl Counter {
+    fn of(pid: i32, pc: u64, times: u64) -> Option<Counter> {
+        /// `PERF_TYPE_BREAKPOINT`, `HW_BREAKPOINT_X`.
+        const BREAKPOINT: u32 = 5;
+        const EXECUTE: u32 = 4;
+        /// `pinned`, `exclude_kernel`, `exclude_hv`, `remove_on_exec`, `sigtrap`.
+        const FLAGS: u64 = 1 << 2 | 1 << 5 | 1 << 6 | 1 << 36 | 1 << 37;
+        let attributes = EventAttributes {
+            kind: BREAKPOINT,
+            size: size_of::<EventAttributes>() as u32,
+            sample_period: times,
+            flags: FLAGS,
+            breakpoint_kind: EXECUTE,
+            breakpoint_address: pc,
+            breakpoint_len: size_of::<libc::c_long>() as u64,
+            ..EventAttributes::default()
+        };
+        const CLOSE_ON_EXEC: libc::c_ulong = 8;
+        // SAFETY: reads `attributes`, of the size that it says.
+        let event = unsafe {
+            libc::syscall(libc::SYS_perf_event_open, &raw const attributes, pid, -1, -1, CLOSE_ON_EXEC)
+        };
+        // SAFETY: a new descriptor, which nobody else has.
+        (event >= 0).then(|| Counter { _event: unsafe { OwnedFd::from_raw_fd(event as i32) } })
     }
 }
 

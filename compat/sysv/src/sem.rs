@@ -158,10 +158,7 @@ unsafe fn operate(
         };
         &many[..count]
     };
-    let using = cache::using(id)?;
-    if using.is_read_only() {
-        return Err(libc::EACCES);
-    }
+    let using = cache::using(id)?.to_change()?;
     if let [operation] = copied {
         if operate::operate_at_once(&using, *operation).is_some() {
             return Ok(0);

@@ -19,7 +19,7 @@ pub(crate) fn options(world: &World) -> SegmentOptions<'static> {
     SegmentOptions::new()
         .size(SIZE)
         .namespace(world.namespace())
-        .patience(Duration::from_millis(150))
+        .patience(Duration::from_millis(50))
         .initialize(|bytes| {
             fill(bytes);
             Ok(())

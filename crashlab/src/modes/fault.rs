@@ -8,7 +8,7 @@ use crate::experiment::{Experiment, Nap};
 use crate::flaw::{Check, Flaw};
 use crate::marker;
 use crate::scenario::Fate;
-use crate::tracee::{Stop, Tracee};
+use crate::tracee::{Argument, Stop, Tracee};
 
 /// Lets calls fail.
 pub(crate) fn run(bench: &mut Bench<'_>) {
@@ -20,8 +20,8 @@ pub(crate) fn run(bench: &mut Bench<'_>) {
         }
     };
     let step = calls.len().div_ceil(bench.extent.calls).max(1);
-    for (index, number) in calls.iter().enumerate().skip(bench.extent.seed as usize % step).step_by(step) {
-        let errors = errors::of(*number);
+    for (index, call) in calls.iter().enumerate().skip(bench.extent.seed as usize % step).step_by(step) {
+        let errors = errors::of(call.number, call.kernels);
         let step = errors.len().div_ceil(bench.extent.errors).max(1);
         for error in errors.iter().skip((bench.extent.seed as usize + index) % step).step_by(step) {
             if !bench.goes_on() {
@@ -35,7 +35,7 @@ pub(crate) fn run(bench: &mut Bench<'_>) {
                     format!(
                         "system call {index} of {}, '{}', failed: {error}",
                         calls.len(),
-                        errors::name(*number)
+                        errors::name(call.number)
                     )
                 });
             }
@@ -43,8 +43,15 @@ pub(crate) fn run(bench: &mut Bench<'_>) {
     }
 }
 
-/// Runs the act with one call failing; the numbers of its calls, and how it went.
-fn try_with(bench: &mut Bench<'_>, fault: Option<(usize, i32)>) -> Result<(Vec<i64>, Check), Flaw> {
+/// A system call of the act.
+struct Call {
+    number: i64,
+    /// It opens something of the kernel's, in `/proc` or `/sys`.
+    kernels: bool,
+}
+
+/// Runs the act with one call failing; its calls, and how it went.
+fn try_with(bench: &mut Bench<'_>, fault: Option<(usize, i32)>) -> Result<(Vec<Call>, Check), Flaw> {
     let mut experiment = Experiment::new(bench.world, bench.scenario)?;
     let mut victim = experiment.victim(Role::Victim)?;
     let mut calls = Vec::new();
@@ -67,7 +74,14 @@ fn try_with(bench: &mut Bench<'_>, fault: Option<(usize, i32)>) -> Result<(Vec<i
             Err(()) => return Ok((calls, Err(Flaw::stuck("it did not come to its end")))),
         }
         let refused = fault.filter(|(index, _)| *index == calls.len());
-        calls.push(victim.call_number());
+        let number = victim.call_number();
+        let path = match number {
+            libc::SYS_openat => victim.argument_text(Argument::Second),
+            libc::SYS_open => victim.argument_text(Argument::First),
+            _ => Vec::new(),
+        };
+        let kernels = [&b"/proc/"[..], b"/sys/"].iter().any(|place| path.starts_with(place));
+        calls.push(Call { number, kernels });
         if refused.is_some() {
             victim.skip_call();
         }

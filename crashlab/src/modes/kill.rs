@@ -36,6 +36,9 @@ pub(crate) fn record(bench: &mut Bench<'_>) -> Result<Trace, Flaw> {
     Ok(trace)
 }
 
+/// How often a point is tried again to which a run did not come.
+const AGAIN: usize = 3;
+
 /// How often a path is recorded anew, from where it led elsewhere.
 const FORKS: usize = 8;
 
@@ -59,12 +62,16 @@ pub(crate) fn run(bench: &mut Bench<'_>, trace: Trace) -> Trace {
     while next < points.len() && bench.goes_on() {
         let point = points[next];
         let mut at = (trace.pcs[point], Vec::new());
-        let elsewhere = match (forks >= most_forks, hurries) {
+        let elsewhere = match (forks >= most_forks, hurries || trace.len() > LONG) {
             (false, _) => Elsewhere::Tell,
             (true, false) => Elsewhere::Step,
             (true, true) => Elsewhere::Kill,
         };
-        let tried = kill_at(bench, &trace, point, elsewhere, &mut at);
+        // What was chance is another chance's the next time; a path that changed stays as it is now.
+        let mut tried = kill_at(bench, &trace, point, elsewhere, &mut at);
+        for _ in 0..if hurries { 0 } else { AGAIN } {
+            tried = tried.or_else(|| kill_at(bench, &trace, point, elsewhere, &mut at));
+        }
         match tried {
             None => {
                 bench.tally.diverged += 1;

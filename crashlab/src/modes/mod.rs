@@ -52,6 +52,57 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    pub(crate) const WORDS: usize = 12;
+
+    /// To tell another process.
+    pub(crate) fn to_words(self) -> [u64; Tally::WORDS] {
+        let (timed, in_nanoseconds) = self.timed;
+        [
+            self.instructions as u64,
+            self.points,
+            self.stops,
+            self.pairs,
+            self.faults,
+            self.stuck,
+            self.leaked,
+            self.wrong,
+            self.diverged,
+            self.steps,
+            timed,
+            in_nanoseconds,
+        ]
+    }
+
+    pub(crate) fn from_words(words: [u64; Tally::WORDS]) -> Tally {
+        let [
+            instructions,
+            points,
+            stops,
+            pairs,
+            faults,
+            stuck,
+            leaked,
+            wrong,
+            diverged,
+            steps,
+            timed,
+            in_nanoseconds,
+        ] = words;
+        Tally {
+            instructions: instructions as usize,
+            points,
+            stops,
+            pairs,
+            faults,
+            stuck,
+            leaked,
+            wrong,
+            diverged,
+            steps,
+            timed: (timed, in_nanoseconds),
+        }
+    }
+
     pub(crate) fn flaws(&self) -> u64 {
         self.stuck + self.leaked + self.wrong
     }

@@ -296,7 +296,7 @@ fn stays_whole(world: &World, _: Fate) -> Check {
 
 fn deleted(world: &World, fate: Fate) -> Check {
     let there = seen_from_outside(world, NAME)?;
-    ensure(!there || !fate.finished(), || "deleted, and still there".into())?;
+    ensure(!there || !fate.undisturbed(), || "deleted, and still there".into())?;
     if there {
         ensure(opened(world, NAME)?, || "there, and not to be opened".into())?;
         world.namespace().delete(NAME).must("delete again")?;

@@ -216,6 +216,26 @@ impl Using {
         self.cached.id.load(Relaxed)
     }
 
+    /// The same set, for one who changes it. What a process may do can have changed since it mapped the set: one that
+    /// may only read it asks again.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES`, and those of mapping it anew.
+    #[inline]
+    pub(super) fn to_change(self) -> Result<Using, i32> {
+        if self.is_read_only() { self.asked_again() } else { Ok(self) }
+    }
+
+    #[cold]
+    fn asked_again(self) -> Result<Using, i32> {
+        let id = self.id();
+        self.gone(0);
+        drop(self);
+        let anew = using(id)?;
+        if anew.is_read_only() { Err(libc::EACCES) } else { Ok(anew) }
+    }
+
     /// Whether its lock cannot be taken, since this process may only read it.
     pub(super) fn is_read_only(&self) -> bool {
         self.cached.read_only.load(Relaxed) != 0

@@ -1,9 +1,14 @@
 //! Limits to look at before memory is reserved, because going past them kills: `RLIMIT_FSIZE` sends
 //! `SIGXFSZ`, a cgroup's memory limit and the machine's own end send `SIGKILL`.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::process;
 
@@ -118,16 +123,15 @@ fn tightest(bytes: u64) -> Option<Short> {
 }
 
 fn machine() -> Option<Short> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let kilobytes = |key: &str| -> Option<u64> {
-        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-        line.trim().trim_end_matches("kB").trim().parse().ok()
+    let text = contents("/proc/meminfo")?;
+    let kilobytes = |key: &[u8]| -> Option<u64> {
+        let after = &text[find(&text, key)? + key.len()..];
+        number(&after[..find(after, b"kB")?])
     };
-    let swap = kilobytes("SwapFree:").unwrap_or(0);
     Some(Short {
         cgroup: None,
-        limit: (kilobytes("MemTotal:")? + kilobytes("SwapTotal:").unwrap_or(0)) << 10,
-        available: (kilobytes("MemAvailable:")? + swap) << 10,
+        limit: (kilobytes(b"MemTotal:")? + kilobytes(b"SwapTotal:").unwrap_or(0)) << 10,
+        available: (kilobytes(b"MemAvailable:")? + kilobytes(b"SwapFree:").unwrap_or(0)) << 10,
     })
 }
 
@@ -139,26 +143,24 @@ enum Version {
 
 /// This process's memory cgroups with all their ancestors, in both versions of the interface.
 fn cgroup_directories() -> Vec<(PathBuf, Version)> {
-    let (Ok(memberships), Ok(mounts)) =
-        (fs::read_to_string("/proc/self/cgroup"), fs::read_to_string("/proc/self/mountinfo"))
+    let (Some(memberships), Some(mounts)) = (contents("/proc/self/cgroup"), contents("/proc/self/mountinfo"))
     else {
         return Vec::new();
     };
+    let mounts: Vec<_> = lines(&mounts).filter_map(cgroup_mount).collect();
     let mut found = Vec::new();
-    for membership in memberships.lines() {
+    for membership in lines(&memberships) {
         // number:controllers:path, see cgroups(7)
-        let mut fields = membership.splitn(3, ':').skip(1);
+        let mut fields = membership.splitn(3, |byte| *byte == b':').skip(1);
         let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
         let version = match controllers {
-            "" => Version::Two,
-            some if some.split(',').any(|one| one == "memory") => Version::One,
+            b"" => Version::Two,
+            some if has(some, b"memory") => Version::One,
             _ => continue,
         };
-        let Some((root, mount)) = mounts.lines().find_map(|line| cgroup_mount(line, version)) else {
-            continue;
-        };
+        let Some((_, root, mount)) = mounts.iter().find(|mount| mount.0 == version) else { continue };
         // The mount may show only a part of the tree: the path is relative to the mount's root.
-        let inside = Path::new(path).strip_prefix(&root).unwrap_or(Path::new(""));
+        let inside = as_path(path).strip_prefix(root).unwrap_or(Path::new(""));
         for ancestor in inside.ancestors() {
             found.push((mount.join(ancestor), version));
         }
@@ -166,22 +168,77 @@ fn cgroup_directories() -> Vec<(PathBuf, Version)> {
     found
 }
 
-/// Root and mount point, if this line of `mountinfo` mounts the memory cgroups of that version.
-fn cgroup_mount(line: &str, version: Version) -> Option<(PathBuf, PathBuf)> {
+/// Version, root and mount point, if this line of `mountinfo` mounts memory cgroups.
+fn cgroup_mount(line: &[u8]) -> Option<(Version, &Path, &Path)> {
     // id parent device ROOT MOUNTPOINT options tags… - TYPE source OPTIONS, see proc(5)
-    let (before, after) = line.split_once(" - ")?;
-    let mut after = after.split(' ');
-    let wanted = match (after.next()?, version) {
-        ("cgroup2", Version::Two) => true,
-        ("cgroup", Version::One) => after.nth(1)?.split(',').any(|option| option == "memory"),
-        _ => false,
+    let mut after = line[find(line, b" - cgroup")? + 3..].split(|byte| *byte == b' ');
+    let version = match after.next()? {
+        b"cgroup2" => Version::Two,
+        b"cgroup" if has(after.nth(1)?, b"memory") => Version::One,
+        _ => return None,
     };
-    let mut before = before.split(' ').skip(3);
-    wanted.then_some((before.next()?.into(), before.next()?.into()))
+    let mut fields = line.split(|byte| *byte == b' ').skip(3);
+    let (root, mount) = (as_path(fields.next()?), as_path(fields.next()?));
+    Some((version, root, mount))
+}
+
+// A process that makes its first segment waits for all of this. So it is read in as few calls as there can be, and
+// searched as the C library does it.
+
+/// What is in a file of the kernel's.
+fn contents(path: impl rustix::path::Arg) -> Option<Vec<u8>> {
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut text = Vec::with_capacity(4096);
+    loop {
+        text.reserve(1024);
+        match rustix::io::read(&file, rustix::buffer::spare_capacity(&mut text)) {
+            Ok(0) => return Some(text),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Where `wanted` begins for the first time.
+fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    // SAFETY: reads both slices, each within its length.
+    let found =
+        unsafe { libc::memmem(text.as_ptr().cast(), text.len(), wanted.as_ptr().cast(), wanted.len()) };
+    (!found.is_null()).then(|| found as usize - text.as_ptr() as usize)
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest.take_if(|text| !text.is_empty())?;
+        let Some(end) = find(text, b"\n") else { return rest.take() };
+        rest = Some(&text[end + 1..]);
+        Some(&text[..end])
+    })
+}
+
+/// Whether this is in a list with commas.
+fn has(list: &[u8], wanted: &[u8]) -> bool {
+    list.split(|byte| *byte == b',').any(|one| one == wanted)
+}
+
+fn as_path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+/// A decimal number with white space around it; `None` if it is anything else.
+fn number(text: &[u8]) -> Option<u64> {
+    let digits = text.trim_ascii();
+    let mut number = (!digits.is_empty()).then_some(0_u64)?;
+    for digit in digits {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number = number.checked_mul(10)?.checked_add(digit)?;
+    }
+    Some(number)
 }
 
 fn read_number(path: &Path) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
+    number(&contents(path)?)
 }
 
 /// What one cgroup allows; `None` if it limits nothing.
@@ -206,16 +263,13 @@ fn cgroup(directory: PathBuf, version: Version, bytes: u64) -> Option<Short> {
 
 /// Bytes of file pages that the cgroup would give up before it kills. Shared memory is not among them.
 fn reclaimable(directory: &Path, version: Version) -> u64 {
-    let Ok(text) = fs::read_to_string(directory.join("memory.stat")) else { return 0 };
+    let Some(text) = contents(directory.join("memory.stat")) else { return 0 };
     let keys = match version {
-        Version::Two => ["active_file", "inactive_file"],
-        Version::One => ["total_active_file", "total_inactive_file"],
+        Version::Two => [&b"active_file "[..], b"inactive_file "],
+        Version::One => [&b"total_active_file "[..], b"total_inactive_file "],
     };
-    text.lines()
-        .filter_map(|line| line.split_once(' '))
-        .filter(|(key, _)| keys.contains(key))
-        .filter_map(|(_, value)| value.parse::<u64>().ok())
-        .sum()
+    let of = |line: &[u8]| keys.iter().find_map(|key| number(line.strip_prefix(*key)?));
+    lines(&text).filter_map(of).sum()
 }
 
 /// Bytes that the cgroup may still move to swap.
@@ -244,11 +298,35 @@ mod tests {
 
     #[test]
     fn mountinfo_lines_are_understood() {
-        let one = "35 25 0:30 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory";
-        let two = "42 25 0:37 /box /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw";
-        assert_eq!(cgroup_mount(one, Version::One), Some(("/".into(), "/sys/fs/cgroup/memory".into())));
-        assert_eq!(cgroup_mount(two, Version::Two), Some(("/box".into(), "/sys/fs/cgroup".into())));
-        assert_eq!(cgroup_mount(two, Version::One), None);
-        assert_eq!(cgroup_mount("nonsense", Version::Two), None);
+        let one = b"35 25 0:30 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory";
+        let two = b"42 25 0:37 /box /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw";
+        let root = Path::new("/");
+        assert!(cgroup_mount(one) == Some((Version::One, root, Path::new("/sys/fs/cgroup/memory"))));
+        assert!(cgroup_mount(two) == Some((Version::Two, Path::new("/box"), Path::new("/sys/fs/cgroup"))));
+        let other = b"36 25 0:31 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu";
+        assert!(cgroup_mount(other).is_none());
+        assert!(cgroup_mount(b"nonsense").is_none());
+    }
+
+    #[test]
+    fn numbers_are_numbers_only() {
+        assert_eq!(number(b"  12\n"), Some(12));
+        for text in ["", "max\n", "1 2", "-1", "18446744073709551616"] {
+            assert_eq!(number(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_machine_is_as_the_kernel_says() {
+        let text = fs::read_to_string("/proc/meminfo").unwrap();
+        let kilobytes = |key: &str| -> u64 {
+            let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+            line.trim().trim_end_matches("kB").trim().parse().unwrap()
+        };
+        let short = machine().unwrap();
+        assert_eq!(short.limit, (kilobytes("MemTotal:") + kilobytes("SwapTotal:")) << 10);
+        // What can be had changes while it is read.
+        let available = (kilobytes("MemAvailable:") + kilobytes("SwapFree:")) << 10;
+        assert!(short.available.abs_diff(available) < (1 << 30), "{} and {available}", short.available);
     }
 }
