@@ -9,6 +9,7 @@
 #include <boost/interprocess/sync/named_mutex.hpp>
 #include <boost/interprocess/sync/scoped_lock.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <ctime>
@@ -18,6 +19,7 @@
 #include <sched.h>
 #include <stdexcept>
 #include <string>
+#include <vector>
 #include <sys/prctl.h>
 #include <csignal>
 #include <sys/wait.h>
@@ -36,6 +38,7 @@ struct Shared {
     alignas(128) ipc::interprocess_sharable_mutex sharable;
     alignas(128) ipc::interprocess_semaphore semaphore{1};
     alignas(128) ipc::interprocess_semaphore wake{0};
+    alignas(128) ipc::interprocess_semaphore answer{0};
     alignas(128) ipc::interprocess_mutex guard;
     ipc::interprocess_condition condition;
     int turn = 0;
@@ -73,8 +76,9 @@ static void pause_until(std::atomic<int> &state, int value) {
     while (state.load() != value) __builtin_ia32_pause();
 }
 
-// Both visit for `milliseconds`; nanoseconds for each visit of either.
-template <class Visit> static double contend(Shared &shared, uint64_t milliseconds, Visit visit) {
+// Both visit for `milliseconds`; `own` is this side's way. Nanoseconds for each visit of either.
+template <class Visit, class Own>
+static double contend(Shared &shared, uint64_t milliseconds, Visit visit, Own own) {
     shared.state = 0;
     shared.partners = 0;
     Partner partner([&] {
@@ -91,7 +95,7 @@ template <class Visit> static double contend(Shared &shared, uint64_t millisecon
     pause_until(shared.state, 1);
     uint64_t begun = now(), visits = 0;
     while (now() - begun < milliseconds * 1000000) {
-        for (int i = 0; i < 16; i++) visit();
+        for (int i = 0; i < 16; i++) own();
         visits += 16;
     }
     double took = now() - begun;
@@ -130,6 +134,15 @@ int main(int, char **arguments) {
     ipc::mapped_region region(ipc::anonymous_shared_memory(sizeof(Shared)));
     Shared &shared = *new (region.get_address()) Shared;
     std::unique_ptr<ipc::named_mutex> mutex;
+    std::vector<uint64_t> waits;
+    auto visit = [&] {
+        ipc::scoped_lock<ipc::interprocess_mutex> lock(shared.mutex);
+        for (auto &word : shared.section) word = word + 1;
+    };
+    auto read = [&] {
+        shared.sharable.lock_sharable();
+        shared.sharable.unlock_sharable();
+    };
     bool made = false;
 
     std::string question;
@@ -164,19 +177,26 @@ int main(int, char **arguments) {
                 if (!mutex) mutex.reset(new ipc::named_mutex(ipc::create_only, named.c_str()));
                 figure = each(count, [&] { mutex->lock(); mutex->unlock(); });
             } else if (work == "sharable") {
-                figure = each(count, [&] { shared.sharable.lock_sharable(); shared.sharable.unlock_sharable(); });
+                figure = each(count, read);
             } else if (work == "semaphore") {
                 figure = each(count, [&] { shared.semaphore.wait(); shared.semaphore.post(); });
             } else if (work == "contend") {
-                figure = contend(shared, count, [&] {
-                    ipc::scoped_lock<ipc::interprocess_mutex> lock(shared.mutex);
-                    for (auto &word : shared.section) word = word + 1;
+                figure = contend(shared, count, visit, visit);
+            } else if (work == "contend-wait") {
+                // The longest in a thousand.
+                waits.clear();
+                waits.reserve(1 << 20);
+                uint64_t last = now();
+                contend(shared, count, visit, [&] {
+                    visit();
+                    uint64_t at = now();
+                    waits.push_back(at - last);
+                    last = at;
                 });
+                std::sort(waits.begin(), waits.end());
+                figure = waits[waits.size() - 1 - waits.size() / 1000];
             } else if (work == "readers") {
-                figure = contend(shared, count, [&] {
-                    shared.sharable.lock_sharable();
-                    shared.sharable.unlock_sharable();
-                });
+                figure = contend(shared, count, read, read);
             } else if (work == "wake-semaphore") {
                 figure = woken(shared, [&] { shared.wake.wait(); }, [&] {
                     shared.sent = now();
@@ -198,6 +218,21 @@ int main(int, char **arguments) {
                         shared.sent = now();
                         shared.condition.notify_one();
                     });
+            } else if (work == "trip-semaphore") {
+                shared.state = 0;
+                Partner partner([&] {
+                    shared.state = 1;
+                    for (long i = 0; i < count; i++) {
+                        shared.wake.wait();
+                        shared.answer.post();
+                    }
+                    pause();
+                });
+                pause_until(shared.state, 1);
+                figure = each(count, [&] {
+                    shared.wake.post();
+                    shared.answer.wait();
+                });
             } else if (work == "trip-condition") {
                 shared.turn = 0;
                 shared.state = 0;
@@ -208,13 +243,16 @@ int main(int, char **arguments) {
                     shared.condition.notify_one();
                 };
                 Partner partner([&] {
-                    for (long i = 0; i < count; i++) pass(1);
                     shared.state = 1;
+                    for (long i = 0; i < count; i++) pass(1);
+                    shared.state = 2;
                     pause();
                 });
+                // As the others: not with the time that it takes to fork.
+                pause_until(shared.state, 1);
                 figure = each(count, [&] { pass(0); });
                 // Killed within, it would leave a lock locked.
-                pause_until(shared.state, 1);
+                pause_until(shared.state, 2);
             } else {
                 throw std::runtime_error("there is no work " + work);
             }

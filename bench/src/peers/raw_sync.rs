@@ -45,7 +45,15 @@ impl Lock {
 
     #[inline]
     pub(crate) fn lock(&self) -> Result<()> {
-        drop(self.lock.lock().map_err(said)?);
+        self.visit(|| ())
+    }
+
+    /// Works while it is had.
+    #[inline]
+    pub(crate) fn visit(&self, work: impl FnOnce()) -> Result<()> {
+        let guard = self.lock.lock().map_err(said)?;
+        work();
+        drop(guard);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ mod dropins;
 mod lifecycle;
 mod locks;
 mod scale;
+mod section;
 mod snapshots;
 mod wake;
 

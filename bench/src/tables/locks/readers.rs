@@ -1,17 +1,17 @@
 //! Readers: one alone, and two processes that read at the same time.
 
 use std::sync::atomic::{
-    AtomicU32, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
+    AtomicU32,
+    Ordering::{Acquire, Release},
 };
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use commons::sync::RwLock;
 
-use crate::contest::{Contest, batch};
-use crate::harness::{Context, nanoseconds};
-use crate::partner::{Baton, Memory, Partner};
+use crate::contest::{Contest, Run, batch};
+use crate::harness::Context;
+use crate::partner::{Duet, Memory, Partner};
 use crate::peers::{Helpers, raw_sync};
 use crate::pthread;
 use crate::report::{COMMONS, FLOOR, Unit, Work};
@@ -28,17 +28,13 @@ struct Shared {
     commons: RwLock<u64>,
     pthread: pthread::RwLock,
     bare: Word,
-    /// Which lock to read under; 0 to rest.
-    lock: Baton,
-    state: Baton,
-    partners: AtomicU64,
+    duet: Duet,
 }
 
 const PTHREAD: u32 = 1;
 const COMMONS_LOCK: u32 = 2;
 const BARE: u32 = 3;
-const BUSY: u32 = 1;
-const RESTS: u32 = 2;
+const RAW_SYNC: u32 = 4;
 
 impl Shared {
     #[inline(always)]
@@ -52,52 +48,17 @@ impl Shared {
             _ => drop(self.commons.read()),
         }
     }
-
-    fn partner(&self) {
-        let mut which = 0;
-        loop {
-            which = self.lock.changed(which);
-            if which == 0 {
-                self.state.set(RESTS);
-                continue;
-            }
-            self.state.set(BUSY);
-            let mut reads = 0;
-            while self.lock.get() == which {
-                self.read(which);
-                reads += 1;
-            }
-            self.partners.fetch_add(reads, Relaxed);
-        }
-    }
-
-    /// Nanoseconds for each read of either process, together.
-    fn round(&self, which: u32) -> f64 {
-        self.partners.store(0, Relaxed);
-        self.lock.set(which);
-        self.state.wait(BUSY);
-        let started = Instant::now();
-        let mut reads = 0_u64;
-        while started.elapsed() < ROUND {
-            for _ in 0..64 {
-                self.read(which);
-            }
-            reads += 64;
-        }
-        let took = nanoseconds(started);
-        self.lock.set(0);
-        self.state.wait(RESTS);
-        took / (reads + self.partners.load(Relaxed)) as f64
-    }
 }
 
 pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
     // SAFETY: valid when zero, or initialised below before it is used.
     let shared = unsafe { Memory::<Shared>::zeroed()? };
+    let shared = &*shared;
     shared.pthread.init()?;
     let helpers = Helpers::of(context);
     let boost = helpers.boost();
-    let raw_sync = raw_sync::Lock::reader_writer();
+    let raw_sync = &raw_sync::Lock::reader_writer();
+    let said = |error: &anyhow::Error| anyhow!("{error:#}");
     let alone = Contest::new()
         .add(
             "pthread rwlock",
@@ -120,25 +81,28 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
                 Ok(())
             }),
         )
-        .peer("raw_sync", raw_sync.map(|lock| batch(BATCH, move || lock.read())))
+        .peer("raw_sync", raw_sync.as_ref().map(|lock| batch(BATCH, || lock.read())).map_err(said))
         .peer("Boost interprocess_sharable_mutex", boost.run("sharable 20000"))
         .run(context.rounds(300, 40))?;
-    let _partner = Partner::start(context.placement.other, || shared.partner())?;
-    let round = |which| {
-        let shared = &shared;
-        move || Ok(shared.round(which))
+    let act = |which| match (which, &raw_sync) {
+        (RAW_SYNC, Ok(lock)) => drop(lock.read()),
+        _ => shared.read(which),
     };
+    let _partner = Partner::start(context.placement.other, || shared.duet.serve(act))?;
+    let round = |which| move || Ok(shared.duet.round(which, ROUND, || act(which)));
     let two = Contest::new()
         .add("pthread rwlock", round(PTHREAD))
         .add(COMMONS, round(COMMONS_LOCK))
         .add(FLOOR, round(BARE))
+        .peer("raw_sync", raw_sync.as_ref().map(|_| Box::new(round(RAW_SYNC)) as Run<'_>).map_err(said))
         .peer("Boost interprocess_sharable_mutex", boost.run("readers 10"))
         .run(context.rounds(100, 12))?;
     Ok(vec![
         alone
             .work("read under a reader-writer lock, uncontended", Unit::Nanoseconds, COMMONS)?
             .bound("pthread rwlock", Limit::AtMost(1.0))
-            .note("the floor is one atomic addition and one subtraction"),
+            .note("the floor is one atomic addition and one subtraction")
+            .note("CPython has no lock for readers"),
         two.work("two processes read at the same time, time for each read", Unit::Nanoseconds, COMMONS)?
             .bound("pthread rwlock", Limit::AtLeast(5.0))
             .note("the floor is one atomic addition and one subtraction to a word that both share"),

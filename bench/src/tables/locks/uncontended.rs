@@ -74,7 +74,8 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
             .work("lock and unlock a mutex, uncontended", Unit::Nanoseconds, COMMONS)?
             .bound("pthread mutex", Limit::AtMost(0.85))
             .bound("pthread robust mutex", Limit::AtMost(0.6))
-            .note("the floor is a compare-and-swap and a store"),
+            .note("the floor is a compare-and-swap and a store")
+            .note("CPython's figure has its interpreter in it"),
     ])
 }
 
@@ -144,7 +145,9 @@ pub(super) fn semaphores(context: &Context) -> Result<Vec<Work>> {
         Ok(results.work(name, Unit::Nanoseconds, how)?.bound("sem_t", Limit::AtMost(most)))
     };
     Ok(vec![
-        work("", "commons, plain", 1.0)?.note("the floor is a compare-and-swap and an addition"),
+        work("", "commons, plain", 1.0)?
+            .note("the floor is a compare-and-swap and an addition")
+            .note("raw_sync has no semaphore"),
         work(", as a permit that comes back if its holder dies", "commons, with permit", 1.8)?
             .why("It writes down which process has the permit, so that it can be given back for a dead one."),
     ])

@@ -1,38 +1,24 @@
 //! 1 to 64 processes on two cores that want one lock all the time.
 
-use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use commons::sync::{LockError, Mutex};
 
+use super::super::section::{COMMONS_LOCK, Locks, OTHERS, PLAIN, ROBUST, Word};
 use crate::contest::Contest;
 use crate::harness::{Context, futex, nanoseconds};
 use crate::partner::{Memory, Partner};
-use crate::pthread;
 use crate::report::{COMMONS, FLOOR, Unit, Work};
 
 const COUNTS: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
 const ROUND: Duration = Duration::from_millis(20);
 
-const OWN: u32 = 1;
-const PLAIN: u32 = 2;
-const ROBUST: u32 = 3;
-const BARE: u32 = 4;
-
-#[repr(C, align(128))]
-struct Section(UnsafeCell<[u64; 4]>);
-
-#[repr(C, align(128))]
-struct Word(AtomicU32);
+const BARE: u32 = OTHERS;
 
 #[repr(C)]
 struct Shared {
-    commons: Mutex<[u64; 4]>,
-    plain: pthread::Mutex,
-    robust: pthread::Mutex,
-    section: Section,
+    locks: Locks,
     bare: [AtomicU64; 4],
     /// Which lock to want; 0 to sleep.
     order: Word,
@@ -44,25 +30,12 @@ struct Shared {
 impl Shared {
     #[inline(always)]
     fn visit(&self, which: u32) {
-        let pthread = |mutex: &pthread::Mutex| {
-            mutex.lock();
-            // SAFETY: the mutex is had, and guards the section.
-            work(unsafe { &mut *self.section.0.get() });
-            mutex.unlock();
-        };
-        match which {
-            OWN => match self.commons.lock() {
-                Ok(mut section) => work(&mut section),
-                Err(LockError::OwnerDied(section)) => drop(section.recover()),
-                Err(LockError::Failed(_)) => {}
-            },
-            PLAIN => pthread(&self.plain),
-            ROBUST => pthread(&self.robust),
-            _ => {
-                for word in &self.bare {
-                    word.fetch_add(1, SeqCst);
-                }
+        if which == BARE {
+            for word in &self.bare {
+                word.fetch_add(1, SeqCst);
             }
+        } else {
+            self.locks.visit(which);
         }
     }
 
@@ -101,22 +74,13 @@ impl Shared {
     }
 }
 
-#[inline(always)]
-fn work(section: &mut [u64; 4]) {
-    for word in section {
-        // SAFETY: a word that is borrowed alone; volatile, so that it really is written.
-        unsafe { std::ptr::from_mut(word).write_volatile(*word + 1) };
-    }
-}
-
 pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
     let cores = [context.placement.own, context.placement.other];
     let mut works = Vec::new();
     for count in COUNTS {
         // SAFETY: all of it is valid when zero, or initialised below before it is used.
         let shared = unsafe { Memory::<Shared>::zeroed()? };
-        shared.plain.init(false)?;
-        shared.robust.init(true)?;
+        shared.locks.init()?;
         let contenders: Result<Vec<_>> = (0..count)
             .map(|number| Partner::start(cores[number as usize % 2], || shared.contender()))
             .collect();
@@ -126,7 +90,7 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
             move || shared.round(which)
         };
         let results = Contest::new()
-            .add(COMMONS, round(OWN))
+            .add(COMMONS, round(COMMONS_LOCK))
             .add(FLOOR, round(BARE))
             .add("pthread mutex", round(PLAIN))
             .add("pthread robust mutex", round(ROBUST))

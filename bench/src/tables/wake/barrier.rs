@@ -12,11 +12,12 @@ use commons::sync::{Barrier, BarrierMember};
 use crate::contest::Contest;
 use crate::harness::{Context, nanoseconds};
 use crate::partner::{Baton, Memory, Partner};
+use crate::peers::Helpers;
 use crate::pthread;
 use crate::report::{COMMONS, FLOOR, Unit, Work};
 
 /// Meetings in a round.
-const MEETINGS: u32 = 1_000;
+const MEETINGS: u32 = 500;
 
 #[repr(C, align(128))]
 struct Own<T>(T);
@@ -88,10 +89,15 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
         .add("pthread barrier", round(PTHREAD))
         .add(FLOOR, round(BARE))
         .add(COMMONS, round(OWN))
-        .run(context.rounds(100, 10))?;
+        .peer(
+            "CPython multiprocessing.Barrier",
+            Helpers::of(context).python().run(format!("barrier {}", MEETINGS / 5)),
+        )
+        .run(context.rounds(300, 60))?;
     Ok(vec![
         results
             .work("two processes meet at a barrier", Unit::Nanoseconds, COMMONS)?
-            .note("the floor is a counter and a word that both look at without end"),
+            .note("the floor is a counter and a word that both look at without end")
+            .note("Boost.Interprocess, raw_sync and iceoryx2 have no barrier"),
     ])
 }

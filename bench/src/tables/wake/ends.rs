@@ -46,8 +46,8 @@ const WAYS: [Way; 10] = [
     Way::Iceoryx,
 ];
 
-/// Round trips in a round.
-const TRIPS: u32 = 1_000;
+/// Round trips in a round: some microseconds of those that stay awake, so that what interrupts them spoils few rounds.
+pub(super) const TRIPS: u32 = 100;
 /// Nanoseconds after which whoever waits is asleep.
 const ASLEEP: u64 = 300_000;
 /// Added to a way's number: pass the turn to and fro, rather than wake once.

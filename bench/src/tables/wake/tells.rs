@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::ends::{Ends, Way};
+use super::ends::{Ends, TRIPS, Way};
 use crate::contest::{Contest, Run};
 use crate::harness::Context;
 use crate::peers::Helpers;
@@ -58,13 +58,15 @@ pub(super) fn asleep(context: &Context) -> Result<Vec<Work>> {
                 conditions,
             )?
             .bound(FLOOR, limit)
-            .note(remark),
+            .note(remark)
+            .note("neither raw_sync nor iceoryx2 has a condition"),
     ])
 }
 
 pub(super) fn trips(context: &Context) -> Result<Vec<Work>> {
     let ends = &Ends::new()?;
     let _partner = ends.partner(&context.placement)?;
+    let boost = Helpers::of(context).boost();
     let trip = |way| move || ends.trip(way);
     let peer = |way| -> Result<Run<'_>> { ends.has(way).map(|()| Box::new(trip(way)) as Run<'_>) };
     let results = Contest::new()
@@ -77,8 +79,9 @@ pub(super) fn trips(context: &Context) -> Result<Vec<Work>> {
         .peer("pipe", peer(Way::Pipe))
         .peer("System V semop", peer(Way::SystemV))
         .peer("raw_sync Event", peer(Way::RawSync))
-        .peer("Boost interprocess_condition", Helpers::of(context).boost().run("trip-condition 1000"))
-        .run(context.rounds(100, 10))?;
+        .peer("Boost interprocess_semaphore", boost.run(format!("trip-semaphore {TRIPS}")))
+        .peer("Boost interprocess_condition", boost.run(format!("trip-condition {TRIPS}")))
+        .run(context.rounds(500, 120))?;
     let remark = "the floor is a word that both look at without end";
     Ok(vec![
         results
@@ -89,7 +92,10 @@ pub(super) fn trips(context: &Context) -> Result<Vec<Work>> {
                 events,
             )?
             .bound(FLOOR, Limit::AtMost(1.5))
-            .note(remark),
+            .note(remark)
+            .note(
+                "iceoryx2's events go through a socket, one listener for each: it is measured where one wakes the other",
+            ),
         results
             .work_against(
                 "round trip of two processes that wait for each other, conditions",
