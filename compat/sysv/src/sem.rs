@@ -158,7 +158,7 @@ unsafe fn operate(
         };
         &many[..count]
     };
-    let using = cache::using(id)?.to_change()?;
+    let using = cache::using(id)?.into_changing()?;
     if let [operation] = copied {
         if operate::operate_at_once(&using, *operation).is_some() {
             return Ok(0);

@@ -223,7 +223,7 @@ impl Using {
     ///
     /// `EACCES`, and those of mapping it anew.
     #[inline]
-    pub(super) fn to_change(self) -> Result<Using, i32> {
+    pub(super) fn into_changing(self) -> Result<Using, i32> {
         if self.is_read_only() { self.asked_again() } else { Ok(self) }
     }
 

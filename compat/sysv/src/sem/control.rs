@@ -90,7 +90,7 @@ pub(super) unsafe fn control(
             if values.iter().any(|value| i32::from(*value) > MOST_VALUE) {
                 return Err(libc::ERANGE);
             }
-            let using = using.to_change()?;
+            let using = using.into_changing()?;
             let mut locked = lock(&using)?;
             for (index, value) in values.iter().enumerate() {
                 if let Some(staged) = using.set().staged(index as u32) {
@@ -199,7 +199,7 @@ fn set_value(id: c_int, number: c_int, value: c_int) -> Result<c_int, c_int> {
     let number = u32::try_from(number).ok().filter(|number| *number < using.set().layout.count);
     let number = number.ok_or(libc::EINVAL)?;
     using.check(true)?;
-    let using = using.to_change()?;
+    let using = using.into_changing()?;
     lock(&using)?.set_value(number, value, life::pid());
     Ok(0)
 }
