@@ -98,7 +98,8 @@ pub(crate) fn save(path: &Path, memory: &Attachment) -> Result<()> {
 fn is_replaceable(found: &fs::Metadata) -> bool {
     // SAFETY: has no preconditions.
     let user = unsafe { libc::geteuid() };
-    found.is_file() && found.nlink() == 1 && found.uid() == user
+    // It has no name any more if another process has replaced it since it was looked up.
+    found.is_file() && found.nlink() <= 1 && found.uid() == user
 }
 
 enum Unable {
@@ -209,6 +210,20 @@ fn write(file: &File, memory: &Attachment) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_others_replace_meanwhile_is_replaced_too() -> io::Result<()> {
+        let place = tempfile::tempdir()?;
+        let (path, other) = (place.path().join("saved"), place.path().join("other"));
+        let file = File::create(&path)?;
+        assert!(is_replaceable(&file.metadata()?));
+        fs::hard_link(&path, &other)?;
+        assert!(!is_replaceable(&file.metadata()?), "other names would keep the old bytes");
+        fs::remove_file(&path)?;
+        fs::remove_file(&other)?;
+        assert!(is_replaceable(&file.metadata()?), "found by its name just before that went");
+        Ok(())
+    }
 
     #[test]
     fn variables_are_replaced_and_nothing_else() {

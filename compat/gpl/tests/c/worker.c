@@ -51,6 +51,12 @@ static void wrong(const char *what, const char *name, int code) {
     }
 }
 
+static void half_made(const char *what, const char *name, long seen) {
+    if (atomic_fetch_add(&tally->half_made, 1) < 5) {
+        fprintf(stderr, "half-made: %s of %.20s: %ld (errno %d)\n", what, name, seen, errno);
+    }
+}
+
 /* All words are zero, or what every process writes there. */
 static int is_whole(SharedMemory memory) {
     if (shmSizeOf(memory) != SIZE || !is_id(shmId(memory))) {
@@ -119,7 +125,7 @@ static void use_memory(int number, const char *name) {
     remember(number, shmId(memory));
     atomic_fetch_add(found ? &tally->found : &tally->created, 1);
     if (!is_whole(memory)) {
-        atomic_fetch_add(&tally->half_made, 1);
+        half_made("shmCreate", name, shmSizeOf(memory));
     }
     if (below(2)) {
         fill(memory);
@@ -146,7 +152,7 @@ static void use_memory(int number, const char *name) {
         if (child == 0) {
             usleep(below(300));
             if (!is_whole(memory)) {
-                atomic_fetch_add(&tally->half_made, 1);
+                half_made("shmCreate, in a child", name, shmSizeOf(memory));
             }
             if (below(2)) {
                 shmDestroy(memory);
@@ -165,11 +171,11 @@ static void use_memory(int number, const char *name) {
     if (below(20) == 0) {
         struct stat status;
         if (stat("saved", &status) == 0 && status.st_size != SIZE) {
-            atomic_fetch_add(&tally->half_made, 1);
+            half_made("the size of what was saved", name, status.st_size);
         }
         code = shmLoad(memory, "saved");
         if (code == 0 ? !is_whole(memory) : code != ENOENT) {
-            atomic_fetch_add(&tally->half_made, 1);
+            half_made("shmLoad", name, code);
         }
         atomic_fetch_add(&tally->loaded, 1);
     }
@@ -202,7 +208,7 @@ static void use_object(int number, const char *name) {
         atomic_fetch_add(&tally->found, 1);
         uintptr_t value = (uintptr_t)nobValue(object);
         if (value != value_of(name) && !(name == wild && is_id((intptr_t)value))) {
-            atomic_fetch_add(&tally->half_made, 1);
+            half_made("nobValue", name, (long)value);
         }
     } else {
         if (below(2)) {
