@@ -45,8 +45,6 @@ pub struct Memory {
     /// As given at opening.
     mode: u32,
     owner: Owner,
-    /// What was granted when it was opened, which it keeps, as a descriptor does.
-    granted: u32,
     name: String,
     namespace: Namespace,
     /// Device and inode of the segment's file.
@@ -73,19 +71,8 @@ impl Memory {
             Some(segment) => Some(attached::note_spare(map(segment, len, !writable)?, len)),
             None => None,
         };
-        let Keyed { name, namespace, owner, granted, file, .. } = keyed;
-        Ok(Box::new(Memory {
-            magic: MAGIC,
-            spare,
-            writable,
-            len,
-            mode,
-            owner,
-            granted,
-            name,
-            namespace,
-            file,
-        }))
+        let Keyed { name, namespace, owner, file, .. } = keyed;
+        Ok(Box::new(Memory { magic: MAGIC, spare, writable, len, mode, owner, name, namespace, file }))
     }
 
     /// The handle behind a program's pointer.
@@ -132,9 +119,7 @@ impl Memory {
         let read_only = read_only || self.mode & MODE_READ_ONLY != 0;
         let execute = self.mode & MODE_EXECUTE != 0;
         let wanted = permission::READ | if read_only { 0 } else { permission::WRITE } | u32::from(execute);
-        if wanted & !self.granted != 0 {
-            self.owner.permits(wanted)?;
-        }
+        self.owner.permits(wanted)?;
         let denied = Failure::of(libc::EACCES);
         let spare = self.spare.filter(|_| read_only || self.writable).ok_or(denied)?;
         let address = self.find(spare, read_only)?;

@@ -29,9 +29,6 @@ pub(crate) struct Keyed {
     pub(crate) name: String,
     pub(crate) namespace: Namespace,
     pub(crate) owner: Owner,
-    /// What the kernel has granted by opening it: as in [`permission`](crate::permission). Nothing to its creator, who
-    /// can open it whatever the mode.
-    pub(crate) granted: u32,
     /// Bytes.
     pub(crate) size: u64,
     /// Device and inode of the segment's own file.
@@ -47,24 +44,13 @@ impl Keyed {
             (_, false) => READ | WRITE,
         };
         Keyed {
-            granted,
-            owner: Owner { user: info.uid, group: info.gid, mode: info.mode },
+            owner: Owner { user: info.uid, group: info.gid, mode: info.mode, granted },
             size: info.size,
             file: segment.file_id(),
             segment: Some(segment),
             name,
             namespace,
         }
-    }
-
-    /// An error unless the caller has all these bits.
-    pub(crate) fn permits(&self, wanted: u32) -> Result<()> {
-        if wanted & !self.granted == 0 { Ok(()) } else { self.owner.permits(wanted) }
-    }
-
-    /// The same for a mode, any of whose classes may ask.
-    pub(crate) fn permits_mode(&self, mode: u32) -> Result<()> {
-        self.permits((mode >> 6 | mode >> 3 | mode) & 7)
     }
 
     pub(crate) fn is_writable(&self) -> bool {
@@ -96,8 +82,8 @@ pub(crate) fn find(identity: &Identity, kind: Kind) -> Result<Option<Keyed>> {
     let Ok(Some(info)) = namespace.entry(&name).map(|entry| entry.info().ok().flatten()) else {
         return Ok(None);
     };
-    let owner = Owner { user: info.uid, group: info.gid, mode: info.mode };
-    Ok(Some(Keyed { segment: None, name, namespace, owner, granted: 0, size: info.size, file: (0, 0) }))
+    let owner = Owner { user: info.uid, group: info.gid, mode: info.mode, granted: 0 };
+    Ok(Some(Keyed { segment: None, name, namespace, owner, size: info.size, file: (0, 0) }))
 }
 
 /// The same segment as `file` through a new description, if its name still means it.

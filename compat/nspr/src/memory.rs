@@ -99,7 +99,7 @@ fn open_memory(path: &CStr, size: usize, flags: c_int, mode: c_uint) -> Result<B
         if size as u64 > keyed.size {
             return Err(Failure::of(libc::EINVAL));
         }
-        keyed.permits_mode(mode)?;
+        keyed.owner.permits_mode(mode)?;
         Ok(true)
     };
     Memory::new(open(path, Kind::Memory, flags, mode, create, check)?, mode)

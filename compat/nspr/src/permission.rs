@@ -17,6 +17,9 @@ pub(crate) struct Owner {
     pub(crate) user: u32,
     pub(crate) group: u32,
     pub(crate) mode: u32,
+    /// What the kernel has granted this process by opening it, which it keeps, as a descriptor does. Nothing to its
+    /// creator, who can open it whatever the mode.
+    pub(crate) granted: u32,
 }
 
 impl Owner {
@@ -25,13 +28,14 @@ impl Owner {
         // SAFETY: has no preconditions.
         let user = unsafe { libc::geteuid() };
         // SAFETY: as above.
-        Owner { user, group: unsafe { libc::getegid() }, mode: mode & 0o777 }
+        Owner { user, group: unsafe { libc::getegid() }, mode: mode & 0o777, granted: 0 }
     }
 
     /// An error unless the caller has all these bits: `READ`, `WRITE`, 1 to be executed.
     pub(crate) fn permits(&self, wanted: u32) -> Result<()> {
-        // What everybody may need not be asked for.
-        if wanted & 7 & !(self.mode & self.mode >> 3 & self.mode >> 6) == 0 {
+        // What was granted, or what everybody may, need not be asked for.
+        let everybody = self.mode & self.mode >> 3 & self.mode >> 6;
+        if [self.granted, everybody].iter().any(|granted| wanted & 7 & !granted == 0) {
             return Ok(());
         }
         // SAFETY: has no preconditions.
@@ -43,6 +47,11 @@ impl Owner {
             _ => self.mode,
         };
         if wanted & !granted & 7 == 0 { Ok(()) } else { Err(Failure::of(libc::EACCES)) }
+    }
+
+    /// The same for a mode, any of whose classes may ask.
+    pub(crate) fn permits_mode(&self, mode: u32) -> Result<()> {
+        self.permits(mode >> 6 | mode >> 3 | mode)
     }
 }
 
@@ -68,12 +77,12 @@ mod tests {
         // SAFETY: has no preconditions.
         let user = unsafe { libc::geteuid() };
         if user != 0 {
-            let mine = Owner { user, group: 0, mode: 0o460 };
+            let mine = Owner { user, group: 0, mode: 0o460, granted: 0 };
             assert!(mine.permits(READ).is_ok());
             assert!(mine.permits(WRITE).is_err());
             return;
         }
         // Root has all, whatever the mode.
-        assert!(Owner { user: 1, group: 1, mode: 0 }.permits(7).is_ok());
+        assert!(Owner { user: 1, group: 1, mode: 0, granted: 0 }.permits(7).is_ok());
     }
 }

@@ -91,7 +91,7 @@ fn open_semaphore(path: &CStr, flags: c_int, mode: c_uint, value: u32) -> Result
         Ok(made)
     };
     let check = |keyed: &Keyed| {
-        keyed.permits(READ | WRITE)?;
+        keyed.owner.permits(READ | WRITE)?;
         if !keyed.is_writable() {
             return Err(Failure::of(libc::EACCES));
         }
