@@ -19,18 +19,20 @@
 //! # Forgotten guards
 //!
 //! A guard that is forgotten (`std::mem::forget`) leaves its lock taken until the thread ends, and the kernel's list of
-//! that thread leads through it. A segment stays mapped for that, whatever is detached. Whoever maps shared memory by other means
-//! and puts locks there, which takes `unsafe`, must leave it mapped until all threads have ended that forgot a guard there.
+//! that thread leads through it. A segment stays mapped for that, whatever is detached. Whoever maps shared memory by
+//! other means and puts locks there, which takes `unsafe`, must leave it mapped until all threads have ended that forgot
+//! a guard there.
 //!
 //! # In memory of one process
 //!
-//! What `new` makes works on the heap, on a stack and in a static too, for threads. Such locks are in no list of the kernel's, so
-//! that safe code may free or move one whose guard was forgotten. The price: the few deaths that there are without the whole
-//! process's, of a thread that returns while it has a lock, are told within 50 ms to a second, and only while `/proc` can be
-//! read; giving back costs one atomic exchange more; and a forked child that finds a lock taken in its copy of the memory is told that its owner died.
-//! The first to take such a lock looks where that lies. If it was moved into shared memory by then, a segment
-//! or another shared mapping, it becomes a lock like all others there. To make a lock in shared memory that you have mapped
-//! yourself, zero it, or write what `new` gives before anybody takes it.
+//! What `new` makes works on the heap, on a stack and in a static too, for threads. Such locks are in no list of the
+//! kernel's, so that safe code may free or move one whose guard was forgotten. The price: the few deaths that there are
+//! without the whole process's, of a thread that returns while it has a lock, are told within 50 ms to a second, and only
+//! while `/proc` can be read; giving back costs one atomic exchange more; and a forked child that finds a lock taken in
+//! its copy of the memory is told that its owner died. The first to take such a lock looks where that lies. If it was
+//! moved into shared memory by then, a segment or another shared mapping, it becomes a lock like all others there. To
+//! make a lock in shared memory that you have mapped yourself, zero it, or write what `new` gives before anybody takes
+//! it.
 //!
 //! # Limits
 //!
@@ -53,6 +55,7 @@ mod mutex;
 mod once;
 mod owner;
 mod permit;
+mod place;
 pub(crate) mod primitive;
 mod queue;
 #[cfg(not(commons_model))]

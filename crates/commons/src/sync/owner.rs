@@ -4,8 +4,9 @@
 //! wrote into a word that never was an owner. Who waits for long looks whether the owner exists.
 //!
 //! Thread ids mean one pid namespace. So this is done only for locks in a segment that Commons attached as an object,
-//! and all of whose holders are in this process's pid namespace; others are waited for. And for locks in memory of this process
-//! alone, which the kernel is not told of: their owners are threads of this process, or of one that it was forked from.
+//! and all of whose holders are in this process's pid namespace; others are waited for. And for locks in memory of this
+//! process [alone](super::place), which the kernel is not told of: their owners are threads of this process, or of one
+//! that it was forked from.
 
 use super::primitive::{self, Ordering::Relaxed};
 use super::word::{OWNER, Word};
@@ -18,35 +19,15 @@ pub(super) fn look_after(word: &Word, me: u32) {
     if owner == 0 {
         return;
     }
-    let is_gone = if word.is_private() {
-        (owner == me || !exists_here(owner)) && primitive::lies_in_shared_memory(word) == Some(false)
+    let is_gone = if word.place().is_private() {
+        (owner == me || !primitive::thread_exists_here(owner))
+            && primitive::lies_in_shared_memory(word) == Some(false)
     } else {
-        (owner == me || !exists(owner)) && is_ours(word)
+        (owner == me || !primitive::thread_exists(owner)) && is_ours(word)
     };
     if is_gone {
         word.bury(seen);
     }
-}
-
-#[cfg(not(commons_model))]
-fn exists(owner: u32) -> bool {
-    crate::sys::robust::thread_exists(owner)
-}
-
-#[cfg(commons_model)]
-fn exists(_: u32) -> bool {
-    true
-}
-
-/// Whether this process has such a thread.
-#[cfg(not(commons_model))]
-fn exists_here(owner: u32) -> bool {
-    crate::sys::robust::thread_exists_here(owner)
-}
-
-#[cfg(commons_model)]
-fn exists_here(_: u32) -> bool {
-    true
 }
 
 /// Whether the lock lies in a segment whose holders all have this process's thread ids.

@@ -259,7 +259,7 @@ impl Record {
     /// Puts a lock into the list that was just taken. There has to be room. One in private memory is left out.
     #[inline]
     pub(super) fn push(&self, word: &Word) {
-        if word.may_be_private() && word.find_place() {
+        if word.place().may_be_private() && word.place().find_private() {
             return;
         }
         let first = &self.list.first.next;
@@ -329,7 +329,7 @@ impl Record {
     /// Whether this thread holds the lock, which lies in private memory: nobody else can write there, and a forked child has
     /// another id. Requires a record that is set up.
     pub(super) fn holds_private(&self, word: &Word) -> bool {
-        word.is_private() && word.load(Relaxed) & OWNER == self.id()
+        word.place().is_private() && word.load(Relaxed) & OWNER == self.id()
     }
 
     /// Whether it holds a lock whose word lies within these bytes.

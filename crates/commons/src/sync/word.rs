@@ -8,7 +8,7 @@
 //! | 4 to 7   | flags, for whoever builds on it; `UNRECOVERABLE` is the lowest bit                           |
 //! | 8 to 11  | `sleepers`: 0, or the id of whoever asked last to be woken, and `READY` when that is sure    |
 //! | 12 to 15 | `eager`: 0, or the id of a thread that looks at the word all the time, to have it next       |
-//! | 16 to 19 | `place`: 0, or [`NEW`] or [`PRIVATE`](Word::PRIVATE): who made it knows only one process     |
+//! | 16 to 19 | [`place`](super::place): 0, or what is known of memory that may be one process's alone       |
 //! | 20 to 23 | the node of the kernel's list in a 32-bit process                                            |
 //! | 32 to 39 | the node in a 64-bit process                                                                 |
 //!
@@ -115,19 +115,6 @@
 //! And if somebody takes the lock from a living owner by force, in the instant between that one's look at the word and its
 //! store, the store frees the lock of whoever has it by then.
 //!
-//! # Words in private memory
-//!
-//! The kernel's list leads through the words themselves, so a word in it has to stay where it is, also if its guard was
-//! forgotten. A segment stays mapped for that. Nothing keeps a heap or a stack in place: safe code can forget a guard, and
-//! then move or free the lock. So a word in memory that is this process's alone is never put into the list. It needs
-//! no list: nobody else can write there, so that the word itself says whether a thread has it, and the kernel ends all of
-//! its threads together, but for one that returns while it has a lock. Who waits for that one finds out ([`owner`]).
-//!
-//! A word that is made by `new` says `NEW` in `place`; zeroed memory does not. Whoever takes the word and finds something there
-//! looks where it lies, while it has it: in a registered attachment or another shared mapping (it was moved there with an initial
-//! value, say), then `place` becomes 0, for all; anywhere else, then it becomes `PRIVATE`. A neighbour who writes into `place` changes nothing for a
-//! word in an attached object, and elsewhere takes away what he could take away otherwise: the kernel's help.
-//!
 //! # What a wrong word does
 //!
 //! Others may write anything, at any time. A word that names an owner which is not there is found out ([`owner`]) where
@@ -141,6 +128,7 @@ use std::time::Duration;
 use super::backoff::{Backoff, Deadline, Pace};
 use super::error::SyncError;
 use super::owner;
+use super::place::Place;
 use super::primitive::{
     self, AtomicU32,
     Ordering::{self, Acquire, Relaxed, Release},
@@ -170,9 +158,6 @@ const REQUESTS: u32 = 3;
 /// How often to look for what another processor is about to do.
 const LOOKS: u32 = if primitive::MODEL { 1 } else { 128 };
 
-/// In `place`: made by `new`, and nobody has looked yet where it lies.
-const NEW: u32 = 1;
-
 /// In the flags: somebody gave the lock up without mending the data.
 pub(super) const UNRECOVERABLE: u32 = 1;
 
@@ -201,8 +186,7 @@ pub(crate) struct Word {
     flags: AtomicU32,
     sleepers: AtomicU32,
     eager: AtomicU32,
-    #[cfg(not(commons_model))]
-    place: AtomicU32,
+    place: Place,
     #[cfg(not(commons_model))]
     node32: AtomicU32,
     #[cfg(not(commons_model))]
@@ -234,8 +218,7 @@ impl Word {
                 flags: AtomicU32::new(0),
                 sleepers: AtomicU32::new(0),
                 eager: AtomicU32::new(0),
-                #[cfg(not(commons_model))]
-                place: AtomicU32::new(NEW),
+                place: Place::new(),
                 #[cfg(not(commons_model))]
                 node32: AtomicU32::new(0),
                 #[cfg(not(commons_model))]
@@ -310,39 +293,10 @@ impl Word {
         &self.word
     }
 
-    /// Whether it may lie in memory of this process alone: then it has to be looked for, before it goes into the list.
+    /// Where it lies.
     #[inline]
-    pub(super) fn may_be_private(&self) -> bool {
-        #[cfg(not(commons_model))]
-        return self.place.load(Relaxed) != 0;
-        #[cfg(commons_model)]
-        false
-    }
-
-    /// Whether it was found to lie in memory of this process alone.
-    pub(super) fn is_private(&self) -> bool {
-        #[cfg(not(commons_model))]
-        return self.place.load(Relaxed) == Word::PRIVATE;
-        #[cfg(commons_model)]
-        false
-    }
-
-    /// In `place`: it is in no list.
-    #[cfg(not(commons_model))]
-    const PRIVATE: u32 = 2;
-
-    /// Looks where it lies; whether in memory of this process alone, as far as can be known. For the thread that has it.
-    #[cold]
-    pub(super) fn find_place(&self) -> bool {
-        #[cfg(not(commons_model))]
-        {
-            let is_private = primitive::home(self).is_none()
-                && (self.is_private() || primitive::lies_in_shared_memory(self) != Some(true));
-            self.place.store(if is_private { Word::PRIVATE } else { 0 }, Relaxed);
-            is_private
-        }
-        #[cfg(commons_model)]
-        false
+    pub(super) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The flags.

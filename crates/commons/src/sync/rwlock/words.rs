@@ -224,7 +224,7 @@ impl Words {
         if !record.is_empty() && (!record.has_room() || self.is_held(record)) {
             return None;
         }
-        if self.writer().may_be_private() {
+        if self.writer().place().may_be_private() {
             return None;
         }
         let slot = &self.slots[place(record)].0;
@@ -375,7 +375,7 @@ impl Words {
     #[inline]
     fn is_held(&self, record: &Record) -> bool {
         record.holds_within(std::ptr::from_ref(self).addr(), size_of::<Words>())
-            || self.writer().may_be_private() && self.is_held_privately(record)
+            || self.writer().place().may_be_private() && self.is_held_privately(record)
     }
 
     #[cold]
