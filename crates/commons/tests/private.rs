@@ -210,3 +210,44 @@ fn an_initial_value_brings_locks_that_survive_their_owners() {
         _ => panic!("the owner's death was not told"),
     }
 }
+
+#[test]
+fn a_child_of_a_threaded_program_needs_no_allocator() {
+    // `_Fork` runs no handlers: another thread's hold on the allocator is for ever in the child.
+    unsafe extern "C" {
+        fn _Fork() -> libc::pid_t;
+    }
+    fork(|_| {
+        // A thread's first lock of all does need it.
+        drop(Mutex::new(0).lock().unwrap());
+        let over = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            // More than the C library has heaps for, so that they share this one's.
+            for _ in 0..40 {
+                scope.spawn(|| {
+                    while over.load(Relaxed) == 0 {
+                        drop(std::hint::black_box(Vec::<u8>::with_capacity(3000)));
+                    }
+                });
+            }
+            let worked = (0..60).all(|_| {
+                // SAFETY: the child takes a lock of its own, allocates nothing, and ends.
+                let pid = unsafe { _Fork() };
+                if pid == 0 {
+                    // SAFETY: ends the child if it hangs.
+                    unsafe { libc::alarm(2) };
+                    let own = Mutex::new(1);
+                    let works = own.lock().is_ok_and(|value| *value == 1);
+                    // SAFETY: ends the child.
+                    unsafe { libc::_exit(i32::from(!works)) };
+                }
+                let mut status = 0;
+                // SAFETY: reaps the child.
+                unsafe { libc::waitpid(pid, &raw mut status, 0) == pid && status == 0 }
+            });
+            over.store(1, Relaxed);
+            assert!(worked);
+        });
+    })
+    .succeed();
+}

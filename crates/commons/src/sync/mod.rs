@@ -40,6 +40,8 @@
 //! - [`MAX_HELD`] locks for each thread.
 //! - No priority inheritance: the kernel's inheriting futexes and its lists of held locks do not go together across pid
 //!   namespaces.
+//! - A thread's first lock allocates; those after it do not, so that a child that `_Fork` made of a threaded program can lock
+//!   if the thread that made it had locked before.
 //! - Not for signal handlers, but for [`Semaphore::post`], [`Event::set`] and [`AutoEvent::set`].
 //! - On a C library other than glibc, which has no list of its own yet, a thread's first robust `pthread_mutex_t` after its
 //!   first lock here takes the list away.

@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{ErrorKind, Read};
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -114,17 +114,43 @@ pub(crate) unsafe fn unmap(address: NonNull<u8>, len: usize) -> Result<()> {
 
 /// Whether the mapping that the address lies in is shared with whoever else maps the same; `None` without `/proc`, or if
 /// nothing is mapped there.
+///
+/// Allocates nothing: in a child that `_Fork` made of a threaded program, the allocator may stay locked for ever.
 pub(crate) fn is_shared(address: usize) -> Option<bool> {
-    let maps = BufReader::new(fs::File::open("/proc/self/maps").ok()?);
+    let mut maps = fs::File::open("/proc/self/maps").ok()?;
+    let mut buffer = [0; 4096];
+    // Of each line, the beginning.
+    let (mut line, mut len) = ([0; RANGE_AND_PERMISSIONS], 0);
+    loop {
+        let read = match maps.read(&mut buffer) {
+            Ok(0) => return None,
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(_) => return None,
+        };
+        for byte in &buffer[..read] {
+            match (byte, line.get_mut(len)) {
+                (b'\n', _) => match shared_if_within(&line[..len], address) {
+                    None => len = 0,
+                    found => return found,
+                },
+                (byte, Some(place)) => (*place, len) = (*byte, len + 1),
+                (_, None) => {}
+            }
+        }
+    }
+}
+
+/// As many bytes as two addresses and the permissions behind them take at most.
+const RANGE_AND_PERMISSIONS: usize = 38;
+
+/// If the mapping of this line has the address: whether it is shared.
+fn shared_if_within(line: &[u8], address: usize) -> Option<bool> {
     // FROM-TO permissions offset device inode path, see proc(5); the last of the permissions is s or p.
-    maps.split(b'\n').map_while(std::io::Result::ok).find_map(|line| {
-        // So far it is all ASCII; a path may follow behind.
-        let line = std::str::from_utf8(line.get(..38)?).ok()?;
-        let (range, rest) = line.split_once(' ')?;
-        let (from, to) = range.split_once('-')?;
-        let number = |digits| usize::from_str_radix(digits, 16).ok();
-        (number(from)?..number(to)?).contains(&address).then(|| rest.as_bytes().get(3) == Some(&b's'))
-    })
+    let (range, rest) = std::str::from_utf8(line).ok()?.split_once(' ')?;
+    let (from, to) = range.split_once('-')?;
+    let number = |digits| usize::from_str_radix(digits, 16).ok();
+    (number(from)?..number(to)?).contains(&address).then(|| rest.as_bytes().get(3) == Some(&b's'))
 }
 
 /// One more mapping of the page at `address`, which nothing can be read or written through: it keeps what the
@@ -200,4 +226,44 @@ pub(crate) fn zeroed_in_children(len: usize) -> Result<(NonNull<u8>, bool)> {
     // SAFETY: made just above; nothing is lost in this process.
     let wiped = unsafe { rustix::mm::madvise(got, len, Advice::LinuxWipeOnFork) }.is_ok();
     Ok((NonNull::new(got.cast()).ok_or(Errno::INVAL)?, wiped))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_maps_are_understood() {
+        let line = b"7f1200001000-7f1200003000 rw-s 00000000 ";
+        assert_eq!(shared_if_within(&line[..RANGE_AND_PERMISSIONS], 0x7f12_0000_1000), Some(true));
+        assert_eq!(shared_if_within(line, 0x7f12_0000_2fff), Some(true));
+        assert_eq!(shared_if_within(line, 0x7f12_0000_3000), None);
+        assert_eq!(shared_if_within(b"08048000-08049000 r-xp 00000000 08:02", 0x0804_8000), Some(false));
+        for nonsense in [&b""[..], b"-", b"7f-", b"7f-80", b"x-y r--s", b"\xff\xff"] {
+            assert_eq!(shared_if_within(nonsense, 0x7f), None);
+        }
+    }
+
+    #[test]
+    fn shared_mappings_are_told_apart() {
+        let page = page_size();
+        // So many that the list is read in several pieces.
+        let pages: Vec<_> = (0..300)
+            .map(|index| {
+                let kind = if index % 2 == 0 { MapFlags::SHARED } else { MapFlags::PRIVATE };
+                // SAFETY: overlays nothing.
+                unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), page, ProtFlags::READ, kind) }.unwrap()
+            })
+            .collect();
+        for (index, address) in pages.iter().enumerate() {
+            assert_eq!(is_shared(address.addr() + page - 1), Some(index % 2 == 0));
+        }
+        for address in pages {
+            // SAFETY: made above, and nobody uses it.
+            unsafe { rustix::mm::munmap(address, page) }.unwrap();
+        }
+        let on_the_stack = 1;
+        assert_eq!(is_shared(ptr::from_ref(&on_the_stack).addr()), Some(false));
+        assert_eq!(is_shared(0), None);
+    }
 }
