@@ -1,4 +1,5 @@
-//! All scenarios, one after the other, in all ways.
+//! All scenarios in all ways: each process of the laboratory, one on each processor, takes the next scenario when it is
+//! done, and tells what it found. And what the paths of scenarios consist of.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -49,8 +50,7 @@ pub(crate) fn show_paths(directory: &Path, arguments: &Campaign) -> std::io::Res
     let world = set_up(directory, arguments.processors.first().copied().unwrap_or(0), &chosen)?;
     let code = Code::new()?;
     for scenario in chosen {
-        if let Some(why) = scenario.library.and_then(dropins::missing) {
-            println!("SKIPPED: {}: {why}", scenario.name);
+        if is_skipped(scenario) {
             continue;
         }
         let mut bench = Bench::new(&world, scenario, &code, full(arguments.seed), true);
@@ -170,6 +170,15 @@ fn pipe() -> std::io::Result<(File, File)> {
     Ok((read.into(), write.into()))
 }
 
+/// Whether the library is missing that the scenario is about; says so.
+fn is_skipped(scenario: &Scenario) -> bool {
+    let missing = scenario.library.and_then(dropins::missing);
+    if let Some(why) = missing {
+        println!("SKIPPED: {}: {why}", scenario.name);
+    }
+    missing.is_some()
+}
+
 /// One process's part: the scenarios whose turn it is, until there are no more.
 fn work(
     world: &World,
@@ -184,15 +193,9 @@ fn work(
         let index = u32::from_ne_bytes(turn) as usize;
         let scenario = chosen[index];
         let begun = Instant::now();
-        let missing = scenario.library.and_then(dropins::missing);
-        let tally = match missing {
-            Some(why) => {
-                println!("SKIPPED: {}: {why}", scenario.name);
-                Tally::default()
-            }
-            None => try_one(world, &code, scenario, extent),
-        };
-        let result = Result { index, tried: missing.is_none(), tally, took: begun.elapsed() };
+        let tried = !is_skipped(scenario);
+        let tally = if tried { try_one(world, &code, scenario, extent) } else { Tally::default() };
+        let result = Result { index, tried, tally, took: begun.elapsed() };
         // Short enough to be written as a whole, whoever else writes.
         told.write_all(&result.to_bytes())?;
     }

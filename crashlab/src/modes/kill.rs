@@ -29,7 +29,7 @@ pub(crate) fn record(bench: &mut Bench<'_>) -> Result<Trace, Flaw> {
     drop(asleep);
     child.verdict(bench.world.board, Role::Victim, crate::tracee::LIMIT)?;
     experiment.conclude(Fate::Finished)?;
-    bench.tally.instructions = trace.len();
+    bench.tally.instructions = trace.len() as u64;
     if !trace.sleeps() {
         bench.tally.timed = (trace.len() as u64, stepped_in.as_nanos() as u64);
     }
@@ -42,8 +42,8 @@ const AGAIN: usize = 3;
 /// How often a path is recorded anew, from where it led elsewhere.
 const FORKS: usize = 8;
 
-/// A path that is longer than this takes long to step through. In a run that does not try all of its points it is
-/// recorded anew but once, and a run that leaves it after that is killed where it has come to: a crash point, too.
+/// A path that is longer than this takes long to step through. Once it was recorded anew so often, a run that leaves it is
+/// killed where it has come to: a crash point, too. Where not all points are tried, it is recorded anew but once.
 pub(super) const LONG: usize = 7_000;
 
 /// Kills at each of these points of the path; the path as it was at last.
@@ -79,7 +79,7 @@ pub(crate) fn run(bench: &mut Bench<'_>, trace: Trace) -> Trace {
                 match fork(bench, &trace, came_to) {
                     Ok(Some(forked)) => {
                         trace = forked;
-                        bench.tally.instructions = trace.len();
+                        bench.tally.instructions = trace.len() as u64;
                         points = chosen(&trace, bench);
                         next = points.partition_point(|point| *point <= came_to);
                     }

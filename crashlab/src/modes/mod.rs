@@ -31,7 +31,7 @@ pub(crate) struct Extent {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
     /// Instructions of the act.
-    pub(crate) instructions: usize,
+    pub(crate) instructions: u64,
     /// Crash points tried.
     pub(crate) points: u64,
     /// Stopped there, and let go on.
@@ -54,71 +54,46 @@ pub(crate) struct Tally {
 impl Tally {
     pub(crate) const WORDS: usize = 12;
 
-    /// To tell another process.
-    pub(crate) fn to_words(self) -> [u64; Tally::WORDS] {
-        let (timed, in_nanoseconds) = self.timed;
+    /// All there is to it, to be added up and told.
+    fn words(&mut self) -> [&mut u64; Tally::WORDS] {
+        let (timed, in_nanoseconds) = &mut self.timed;
         [
-            self.instructions as u64,
-            self.points,
-            self.stops,
-            self.pairs,
-            self.faults,
-            self.stuck,
-            self.leaked,
-            self.wrong,
-            self.diverged,
-            self.steps,
+            &mut self.instructions,
+            &mut self.points,
+            &mut self.stops,
+            &mut self.pairs,
+            &mut self.faults,
+            &mut self.stuck,
+            &mut self.leaked,
+            &mut self.wrong,
+            &mut self.diverged,
+            &mut self.steps,
             timed,
             in_nanoseconds,
         ]
     }
 
+    /// To tell another process.
+    pub(crate) fn to_words(mut self) -> [u64; Tally::WORDS] {
+        self.words().map(|word| *word)
+    }
+
     pub(crate) fn from_words(words: [u64; Tally::WORDS]) -> Tally {
-        let [
-            instructions,
-            points,
-            stops,
-            pairs,
-            faults,
-            stuck,
-            leaked,
-            wrong,
-            diverged,
-            steps,
-            timed,
-            in_nanoseconds,
-        ] = words;
-        Tally {
-            instructions: instructions as usize,
-            points,
-            stops,
-            pairs,
-            faults,
-            stuck,
-            leaked,
-            wrong,
-            diverged,
-            steps,
-            timed: (timed, in_nanoseconds),
-        }
+        let mut tally = Tally::default();
+        tally.add_words(words);
+        tally
+    }
+
+    pub(crate) fn add(&mut self, other: &Tally) {
+        self.add_words(other.to_words());
+    }
+
+    fn add_words(&mut self, words: [u64; Tally::WORDS]) {
+        self.words().into_iter().zip(words).for_each(|(word, more)| *word += more);
     }
 
     pub(crate) fn flaws(&self) -> u64 {
         self.stuck + self.leaked + self.wrong
-    }
-
-    pub(crate) fn add(&mut self, other: &Tally) {
-        self.instructions += other.instructions;
-        self.points += other.points;
-        self.stops += other.stops;
-        self.pairs += other.pairs;
-        self.faults += other.faults;
-        self.stuck += other.stuck;
-        self.leaked += other.leaked;
-        self.wrong += other.wrong;
-        self.diverged += other.diverged;
-        self.steps += other.steps;
-        self.timed = (self.timed.0 + other.timed.0, self.timed.1 + other.timed.1);
     }
 }
 
