@@ -228,13 +228,7 @@ fn as_path(bytes: &[u8]) -> &Path {
 
 /// A decimal number with white space around it; `None` if it is anything else.
 fn number(text: &[u8]) -> Option<u64> {
-    let digits = text.trim_ascii();
-    let mut number = (!digits.is_empty()).then_some(0_u64)?;
-    for digit in digits {
-        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        number = number.checked_mul(10)?.checked_add(digit)?;
-    }
-    Some(number)
+    std::str::from_utf8(text.trim_ascii()).ok()?.parse().ok()
 }
 
 fn read_number(path: &Path) -> Option<u64> {
