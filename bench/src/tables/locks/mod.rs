@@ -20,3 +20,9 @@ pub(super) static TABLE: Table = Table {
     ],
     roles: &[],
 };
+
+/// What becomes of a lock of Commons that is not had, or with the news of a death: nobody here dies while measured.
+#[cold]
+fn not_had<E, G>(_: E) -> G {
+    panic!("a lock that nobody has could not be had")
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use commons::sync::RwLock;
 
+use super::not_had;
 use crate::contest::{Contest, Run, batch};
 use crate::harness::Context;
 use crate::partner::{Duet, Memory, Partner};
@@ -45,7 +46,7 @@ impl Shared {
                 self.bare.0.fetch_add(1, Acquire);
                 self.bare.0.fetch_sub(1, Release);
             }
-            _ => drop(self.commons.read()),
+            _ => drop(self.commons.read().unwrap_or_else(not_had)),
         }
     }
 }
@@ -70,7 +71,7 @@ pub(super) fn measure(context: &Context) -> Result<Vec<Work>> {
         .add(
             COMMONS,
             batch(BATCH, || {
-                drop(shared.commons.read());
+                drop(shared.commons.read().unwrap_or_else(not_had));
                 Ok(())
             }),
         )

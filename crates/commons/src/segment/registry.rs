@@ -73,8 +73,9 @@ static TABLE: Table<Attached> = Table::new();
 #[derive(Debug)]
 pub(crate) struct Seat {
     slot: Slot,
-    /// The process image that it belongs to.
+    /// The process image that it belongs to, and where the number of the one that asks stands.
     image: u64,
+    asking: &'static AtomicU64,
     /// The mapping that pins the lock.
     pin: NonNull<u8>,
     page: usize,
@@ -95,7 +96,7 @@ impl Seat {
     /// Whether it is this process's, and not that of one that it was forked from.
     #[inline]
     pub(crate) fn is_mine(&self) -> bool {
-        self.image == process::image()
+        self.asking.load(Relaxed) == self.image
     }
 
     fn take(open: impl Fn() -> Option<OwnedFd>, page: usize) -> Option<Seat> {
@@ -112,7 +113,7 @@ impl Seat {
             }
             let pin = map::pin(fd.as_fd(), page).ok()?;
             if (forks != process::FORKING && forks == process::forks()) || !patience.pause() {
-                return Some(Seat { slot, image, pin, page });
+                return Some(Seat { slot, image, asking: process::image_word(), pin, page });
             }
             // The child's copy of the descriptor, if there is one, must keep nothing.
             let _ = lock::unlock_all(fd.as_fd());

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use super::backoff::Deadline;
 use super::error::{LockError, LockResult, SyncError};
 use super::primitive::{Ordering::Relaxed, constructor};
-use super::word::{OWNER, OWNER_DIED, Taken, UNRECOVERABLE, WAITERS, Wake, Word};
+use super::word::{Data, OWNER, OWNER_DIED, Taken, UNRECOVERABLE, WAITERS, Wake, Word};
 
 /// Mutual exclusion between threads of any processes that share the memory it lies in.
 ///
@@ -158,7 +158,7 @@ impl<T: ?Sized> Mutex<T> {
     #[inline]
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
         match self.word.lock_free(std::sync::atomic::Ordering::Acquire) {
-            Some(()) => Ok(MutexGuard::new(self, true)),
+            Some(()) => Ok(MutexGuard::new(self, Data::InOrder)),
             None => self.lock_slowly(Deadline::Never),
         }
     }
@@ -172,7 +172,7 @@ impl<T: ?Sized> Mutex<T> {
     #[inline]
     pub fn try_lock(&self) -> LockResult<MutexGuard<'_, T>> {
         match self.word.lock_free(std::sync::atomic::Ordering::Acquire) {
-            Some(()) => Ok(MutexGuard::new(self, true)),
+            Some(()) => Ok(MutexGuard::new(self, Data::InOrder)),
             None => self.lock_slowly(Deadline::Now),
         }
     }
@@ -215,7 +215,7 @@ impl<T: ?Sized> Mutex<T> {
     /// Asks the clock only if it comes to waiting.
     fn try_lock_or(&self, deadline: impl FnOnce() -> Deadline) -> LockResult<MutexGuard<'_, T>> {
         match self.word.lock_free(std::sync::atomic::Ordering::Acquire) {
-            Some(()) => Ok(MutexGuard::new(self, true)),
+            Some(()) => Ok(MutexGuard::new(self, Data::InOrder)),
             None => self.lock_slowly(deadline()),
         }
     }
@@ -223,10 +223,10 @@ impl<T: ?Sized> Mutex<T> {
     #[cold]
     fn lock_slowly(&self, deadline: Deadline) -> LockResult<MutexGuard<'_, T>> {
         match self.word.lock_slowly(deadline, std::sync::atomic::Ordering::Acquire)? {
-            Taken::Clean => Ok(MutexGuard::new(self, true)),
+            Taken::Clean => Ok(MutexGuard::new(self, Data::InOrder)),
             Taken::OwnerDied => {
                 self.word.refuse_unrecoverable()?;
-                Err(LockError::OwnerDied(MutexGuard::new(self, false)))
+                Err(LockError::OwnerDied(MutexGuard::new(self, Data::Unmended)))
             }
         }
     }
@@ -276,7 +276,7 @@ impl<T: ?Sized> fmt::Debug for Mutex<T> {
 pub struct MutexGuard<'m, T: ?Sized> {
     mutex: &'m Mutex<T>,
     /// Whether the data is in order.
-    mended: bool,
+    data: Data,
     stays: PhantomData<*const ()>,
 }
 
@@ -285,8 +285,8 @@ unsafe impl<T: ?Sized + Sync> Sync for MutexGuard<'_, T> {}
 
 impl<'m, T: ?Sized> MutexGuard<'m, T> {
     #[inline]
-    fn new(mutex: &'m Mutex<T>, mended: bool) -> Self {
-        MutexGuard { mutex, mended, stays: PhantomData }
+    fn new(mutex: &'m Mutex<T>, data: Data) -> Self {
+        MutexGuard { mutex, data, stays: PhantomData }
     }
 
     /// The mutex that it locks.
@@ -297,13 +297,13 @@ impl<'m, T: ?Sized> MutexGuard<'m, T> {
 
     /// Says that the data is good again, after the owner before died. Does nothing if it always was.
     pub fn recover(mut self) -> Self {
-        self.mended = true;
+        self.data = Data::InOrder;
         self
     }
 
     /// Whether the owner before died and the data has not been made good since.
     pub fn owner_died(&self) -> bool {
-        !self.mended
+        self.data == Data::Unmended
     }
 }
 
@@ -327,7 +327,7 @@ impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
 impl<T: ?Sized> Drop for MutexGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        if self.mended {
+        if self.data == Data::InOrder {
             self.mutex.word.unlock(Wake::One);
         } else {
             self.mutex.word.unlock_unmended();

@@ -98,32 +98,43 @@ const CLAIMED: u64 = 1;
 const HELD: u64 = 2;
 const RELEASING: u64 = 3;
 
-/// An entry's state, taken apart.
+/// An entry's state: its stage in the upper two bits, the generation, and the units below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct State {
-    stage: u64,
-    generation: u64,
-    units: u32,
-}
+pub(super) struct State(u64);
 
 const GENERATION: u64 = (1 << 30) - 1;
+const STAGE_AT: u32 = 62;
 
 impl State {
     #[inline]
-    fn of(word: u64) -> State {
-        State { stage: word >> 62, generation: word >> 32 & GENERATION, units: word as u32 }
+    fn new(stage: u64, generation: u64, units: u32) -> State {
+        State(stage << STAGE_AT | (generation & GENERATION) << 32 | u64::from(units))
     }
 
     #[inline]
-    fn word(self) -> u64 {
-        self.stage << 62 | self.generation << 32 | u64::from(self.units)
+    fn stage(self) -> u64 {
+        self.0 >> STAGE_AT
     }
 
+    #[inline]
+    fn generation(self) -> u64 {
+        self.0 >> 32 & GENERATION
+    }
+
+    #[inline]
+    fn units(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The same in another stage.
     #[inline]
     fn at(self, stage: u64) -> State {
-        State { stage, ..self }
+        State(self.0 & !(3 << STAGE_AT) | stage << STAGE_AT)
     }
 }
+
+/// The operation's bits in the count.
+const OPERATION: u64 = !0xffff_ffff;
 
 /// An operation, in the place that it has in the count.
 #[inline]
@@ -185,26 +196,28 @@ impl Entries {
     /// Takes one unit for a permit.
     #[inline]
     pub(super) fn take(&self, count: &AtomicU64, seat: &Seat) -> Result<(Claim, u32), Lacking> {
-        if count.load(SeqCst) & VALUE == 0 {
+        let mut seen = count.load(SeqCst);
+        if seen & VALUE == 0 {
             return Err(Lacking::Value);
         }
         let (index, before) = self.claim(seat).ok_or(Lacking::Entry)?;
         let entry = &self.0[index];
-        let claimed = State { stage: CLAIMED, generation: (before.generation + 1) & GENERATION, units: 1 };
-        entry.state.store(claimed.word(), Release);
-        let mut seen = count.load(SeqCst);
+        let claimed = State::new(CLAIMED, before.generation() + 1, 1);
+        entry.state.store(claimed.0, Release);
+        // What this entry did last is over, since it was free.
+        let over = operation(index, true, before.generation());
         loop {
             let Some(left) = (seen & VALUE).checked_sub(1) else {
-                entry.state.store(before.at(IDLE).word(), Release);
+                entry.state.store(before.at(IDLE).0, Release);
                 entry.holder.store(0, Release);
                 return Err(Lacking::Value);
             };
-            self.help(seen);
-            let taken = operation(index, false, claimed.generation) | left;
+            self.help_unless(over, seen);
+            let taken = operation(index, false, claimed.generation()) | left;
             match count.compare_exchange_weak(seen, taken, SeqCst, SeqCst) {
                 Ok(_) => {
                     let state = claimed.at(HELD);
-                    entry.state.store(state.word(), Release);
+                    entry.state.store(state.0, Release);
                     return Ok((Claim { entry: index, state }, left as u32));
                 }
                 Err(now) => seen = now,
@@ -227,10 +240,18 @@ impl Entries {
                 if index != hint {
                     primitive::set_hint(index);
                 }
-                return Some((index, State::of(entry.state.load(Relaxed))));
+                return Some((index, State(entry.state.load(Relaxed))));
             }
         }
         None
+    }
+
+    /// The same, unless the count names an operation that is known to be over.
+    #[inline]
+    fn help_unless(&self, over: u64, count: u64) {
+        if count & OPERATION != over {
+            self.help(count);
+        }
     }
 
     /// Lets the entry that the count names go on to the stage that this says, before the count names another.
@@ -240,9 +261,9 @@ impl Entries {
         let give = count >> 38 & 1 == 1;
         let (before, after) = if give { (RELEASING, IDLE) } else { (CLAIMED, HELD) };
         let word = self.0[named].state.load(Acquire);
-        let state = State::of(word);
-        if state.stage == before && operation(named, give, state.generation) == count & !0xffff_ffff {
-            let _ = self.0[named].state.compare_exchange(word, state.at(after).word(), AcqRel, Relaxed);
+        let state = State(word);
+        if state.stage() == before && operation(named, give, state.generation()) == count & OPERATION {
+            let _ = self.0[named].state.compare_exchange(word, state.at(after).0, AcqRel, Relaxed);
         }
     }
 
@@ -250,10 +271,10 @@ impl Entries {
     #[inline]
     pub(super) fn give(&self, count: &AtomicU64, seat: &Seat, claim: Claim) -> bool {
         let entry = &self.0[claim.entry];
-        if entry.holder.load(Relaxed) != seat.number() || entry.state.load(Relaxed) != claim.state.word() {
+        if entry.holder.load(Relaxed) != seat.number() || entry.state.load(Relaxed) != claim.state.0 {
             return false;
         }
-        entry.state.store(claim.state.at(RELEASING).word(), Release);
+        entry.state.store(claim.state.at(RELEASING).0, Release);
         self.give_released(count, claim.entry, claim.state);
         true
     }
@@ -262,17 +283,19 @@ impl Entries {
     #[inline]
     fn give_released(&self, count: &AtomicU64, index: usize, state: State) {
         let entry = &self.0[index];
+        // Of what this entry did last, its taking, it knows.
+        let over = operation(index, false, state.generation());
         let mut seen = count.load(Relaxed);
         loop {
-            self.help(seen);
-            let value = ((seen & VALUE) + u64::from(state.units)).min(VALUE);
-            let given = operation(index, true, state.generation) | value;
+            self.help_unless(over, seen);
+            let value = ((seen & VALUE) + u64::from(state.units())).min(VALUE);
+            let given = operation(index, true, state.generation()) | value;
             match count.compare_exchange_weak(seen, given, SeqCst, Relaxed) {
                 Ok(_) => break,
                 Err(now) => seen = now,
             }
         }
-        entry.state.store(state.at(IDLE).word(), Release);
+        entry.state.store(state.at(IDLE).0, Release);
         entry.holder.store(0, Release);
     }
 
@@ -307,15 +330,15 @@ impl Entries {
     fn settle(&self, count: &AtomicU64, index: usize) {
         let entry = &self.0[index];
         self.help(count.load(Acquire));
-        let state = State::of(entry.state.load(Acquire));
-        match state.stage {
+        let state = State(entry.state.load(Acquire));
+        match state.stage() {
             HELD => {
-                entry.state.store(state.at(RELEASING).word(), Release);
+                entry.state.store(state.at(RELEASING).0, Release);
                 self.give_released(count, index, state);
             }
             RELEASING => self.give_released(count, index, state),
             _ => {
-                entry.state.store(state.at(IDLE).word(), Release);
+                entry.state.store(state.at(IDLE).0, Release);
                 entry.holder.store(0, Release);
             }
         }

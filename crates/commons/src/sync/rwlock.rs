@@ -30,7 +30,7 @@ use super::backoff::Deadline;
 use super::error::{LockError, LockResult, SyncError};
 use super::mutex::LockState;
 use super::primitive::{Ordering::Relaxed, constructor};
-use super::word::{OWNER, Taken};
+use super::word::{Data, OWNER, Taken};
 use words::{Entered, Words};
 #[cfg(not(commons_model))]
 pub(super) use words::{LINE, SLOTS};
@@ -221,15 +221,21 @@ impl<T: ?Sized> RwLock<T> {
         })
     }
 
-    /// Asks for the deadline only if it comes to waiting.
-    #[inline]
+    /// Asks for the deadline only if it comes to waiting. Always inlined, as what it calls: a guard that goes through
+    /// memory to who asked for it costs much.
+    #[inline(always)]
     fn read_until_deadline(&self, deadline: impl FnOnce() -> Deadline) -> ReadResult<'_, T> {
         match self.words.read_free() {
-            Some(slot) => Ok(RwLockReadGuard::new(self, slot, true)),
-            None => match self.words.read_slowly(deadline())? {
-                Entered::Reading(slot) => Ok(RwLockReadGuard::new(self, slot, true)),
-                Entered::OwnerDied => Err(LockError::OwnerDied(RwLockWriteGuard::new(self, false))),
-            },
+            Some(slot) => Ok(RwLockReadGuard::new(self, slot, Data::InOrder)),
+            None => self.read_slowly(deadline()),
+        }
+    }
+
+    #[cold]
+    fn read_slowly(&self, deadline: Deadline) -> ReadResult<'_, T> {
+        match self.words.read_slowly(deadline)? {
+            Entered::Reading(slot) => Ok(RwLockReadGuard::new(self, slot, Data::InOrder)),
+            Entered::OwnerDied => Err(LockError::OwnerDied(RwLockWriteGuard::new(self, Data::Unmended))),
         }
     }
 
@@ -240,8 +246,8 @@ impl<T: ?Sized> RwLock<T> {
         deadline: impl FnOnce() -> Deadline,
     ) -> LockResult<RwLockWriteGuard<'_, T>> {
         match self.words.write(deadline)? {
-            Taken::Clean => Ok(RwLockWriteGuard::new(self, true)),
-            Taken::OwnerDied => Err(LockError::OwnerDied(RwLockWriteGuard::new(self, false))),
+            Taken::Clean => Ok(RwLockWriteGuard::new(self, Data::InOrder)),
+            Taken::OwnerDied => Err(LockError::OwnerDied(RwLockWriteGuard::new(self, Data::Unmended))),
         }
     }
 

@@ -254,22 +254,21 @@ impl Semaphore {
 
     #[inline]
     fn acquire_or(&self, deadline: impl FnOnce() -> Deadline) -> Result<Permit<'_>, SyncError> {
-        let home = primitive::home(self).ok_or(SyncError::NoSegment)?;
-        let seat = home.seat().ok_or(NAMELESS)?;
+        let seat = primitive::home(self).ok_or(SyncError::NoSegment)?.seat().ok_or(NAMELESS)?;
         match self.entries.take(&self.count.0, seat) {
             Ok((claim, _)) => Ok(Permit { semaphore: self, seat, claim }),
-            Err(lacking) => self.acquire_slowly(home, seat, deadline(), lacking),
+            Err(lacking) => self.acquire_slowly(seat, deadline(), lacking),
         }
     }
 
     #[cold]
     fn acquire_slowly<'s>(
         &'s self,
-        home: Home<'s>,
         seat: &'s Seat,
         deadline: Deadline,
         lacking: Lacking,
     ) -> Result<Permit<'s>, SyncError> {
+        let home = primitive::home(self).ok_or(SyncError::NoSegment)?;
         let take = || self.entries.take(&self.count.0, seat);
         let permit = |claim| Permit { semaphore: self, seat, claim };
         if deadline.is_now() {

@@ -100,6 +100,40 @@ struct List {
 // else is atomic.
 unsafe impl Sync for Record {}
 
+/// The head of the list of the calling thread, whose record is set up.
+///
+/// Had once for each time that a lock is taken or given back, lest its address be read from the record before each store: a
+/// processor that has come to suspect a load of depending on earlier stores has it wait until their addresses are known,
+/// and if those come from loads in turn, one waits for the other, and locking takes twice as long.
+#[derive(Clone, Copy)]
+pub(super) struct Pending(NonNull<Head>);
+
+impl Pending {
+    /// Tells the kernel which lock is about to change hands, or waited for, by its futex. If the thread ends with
+    /// that, the kernel marks the futex if it has the thread's id in it, and wakes one who sleeps there if it has
+    /// nobody's.
+    #[inline]
+    pub(super) fn set(self, futex: &AtomicU32) {
+        self.write(Word::node_of(futex));
+    }
+
+    /// The lock is in the list, or out of it, as its word says.
+    #[inline]
+    pub(super) fn clear(self) {
+        self.write(0);
+    }
+
+    #[inline]
+    fn write(self, node: usize) {
+        compiler_fence(AcqRel);
+        // SAFETY: the head of a record that is set up belongs to this thread and lives as long; nobody but this
+        // thread, and the kernel after its end, touches it.
+        unsafe { (&raw mut (*self.0.as_ptr()).pending).write_volatile(node) };
+        compiler_fence(AcqRel);
+        primitive::step();
+    }
+}
+
 /// What outlives a fork.
 struct Entry {
     record: NonNull<Record>,
@@ -231,29 +265,26 @@ impl Record {
         (self.held.load(Relaxed) as usize) < MAX_HELD
     }
 
-    /// Tells the kernel which lock is about to change hands, or waited for, by its futex. If the thread ends with
-    /// that, the kernel marks the futex if it has the thread's id in it, and wakes one who sleeps there if it has
-    /// nobody's. Requires a record that is set up.
+    /// Where the thread's list names the lock that is about to change hands; `None` if the record is not set up.
+    #[inline]
+    pub(super) fn pending(&self) -> Option<Pending> {
+        NonNull::new(self.head.load(Relaxed)).map(Pending)
+    }
+
+    /// As [`Pending::set`]. Requires a record that is set up.
     #[inline]
     pub(super) fn set_pending(&self, futex: &AtomicU32) {
-        self.write_pending(Word::node_of(futex));
+        if let Some(pending) = self.pending() {
+            pending.set(futex);
+        }
     }
 
-    /// The lock is in the list, or out of it, as its word says.
+    /// As [`Pending::clear`].
     #[inline]
     pub(super) fn clear_pending(&self) {
-        self.write_pending(0);
-    }
-
-    #[inline]
-    fn write_pending(&self, node: usize) {
-        let head = self.head.load(Relaxed);
-        compiler_fence(AcqRel);
-        // SAFETY: the head of a record that is set up belongs to this thread and lives as long; nobody but this
-        // thread, and the kernel after its end, touches it.
-        unsafe { (&raw mut (*head).pending).write_volatile(node) };
-        compiler_fence(AcqRel);
-        primitive::step();
+        if let Some(pending) = self.pending() {
+            pending.clear();
+        }
     }
 
     /// Puts a lock into the list that was just taken. There has to be room. One in private memory is left out.
@@ -264,9 +295,16 @@ impl Record {
         }
         let first = &self.list.first.next;
         let (held, node) = (self.held.load(Relaxed), word.exposed_node());
-        word.set_next(first.load(Relaxed));
-        self.stack[held as usize % STACK].store(node, Relaxed);
-        self.held.store(held + 1, Release);
+        // The first one apart: then what is stored does not wait for what was loaded.
+        if held == 0 {
+            word.set_next(self.list.end());
+            self.stack[0].store(node, Relaxed);
+            self.held.store(1, Release);
+        } else {
+            word.set_next(first.load(Relaxed));
+            self.stack[held as usize % STACK].store(node, Relaxed);
+            self.held.store(held + 1, Release);
+        }
         compiler_fence(AcqRel);
         first.store(node, Relaxed);
         compiler_fence(AcqRel);
@@ -282,10 +320,17 @@ impl Record {
     /// Takes the newest lock out of the list.
     #[inline]
     pub(super) fn pop(&self) {
-        let held = self.held.load(Relaxed) - 1;
-        self.list.first.next.store(self.below(held as usize), Relaxed);
-        compiler_fence(AcqRel);
-        self.held.store(held, Relaxed);
+        let held = self.held.load(Relaxed);
+        // As in `push`.
+        if held == 1 {
+            self.list.first.next.store(self.list.end(), Relaxed);
+            compiler_fence(AcqRel);
+            self.held.store(0, Relaxed);
+        } else {
+            self.list.first.next.store(self.below(held as usize - 1), Relaxed);
+            compiler_fence(AcqRel);
+            self.held.store(held - 1, Relaxed);
+        }
         primitive::step();
     }
 

@@ -179,6 +179,16 @@ pub(super) enum Taken {
     OwnerDied,
 }
 
+/// What a guard says of the data behind it. As wide as a register: a byte that is stored, and read as a part of more while
+/// a guard is handed on through memory, makes the processor wait for the store to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(super) enum Data {
+    /// As a dead owner left it.
+    Unmended,
+    InOrder,
+}
+
 /// See the module.
 #[repr(C, align(8))]
 pub(crate) struct Word {
@@ -326,17 +336,18 @@ impl Word {
     #[inline]
     pub(super) fn lock_free(&self, success: Ordering) -> Option<()> {
         let record = Record::current();
-        if !record.is_ready() || !record.has_room() {
+        let pending = record.pending()?;
+        if !record.has_room() {
             return None;
         }
-        record.set_pending(&self.word);
+        pending.set(&self.word);
         if self.word.compare_exchange(0, record.id(), success, Relaxed).is_err() {
-            record.clear_pending();
+            pending.clear();
             return None;
         }
         record.push(self);
         self.keep_sleepers();
-        record.clear_pending();
+        pending.clear();
         Some(())
     }
 
@@ -503,10 +514,10 @@ impl Word {
     #[inline]
     pub(super) fn unlock(&self, wake: Wake) {
         let record = Record::current();
-        if !record.is_newest(self) {
+        let Some(pending) = record.pending().filter(|_| record.is_newest(self)) else {
             return self.unlock_slowly(record, 0, wake);
-        }
-        record.set_pending(&self.word);
+        };
+        pending.set(&self.word);
         record.pop();
         if self.word.load(Relaxed) == record.id() {
             primitive::give_back(&self.word);
@@ -517,7 +528,7 @@ impl Word {
         } else {
             self.hand_over(record, 0, wake);
         }
-        record.clear_pending();
+        pending.clear();
     }
 
     /// Gives it back and wakes nobody; `WAITERS` stays as it is. For words that are slept on to learn of the owner's

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::mem;
 use std::ops::{Deref, DerefMut};
 
-use super::super::word::{Wake, Word};
+use super::super::word::{Data, Wake, Word};
 use super::RwLock;
 
 /// A lock that is locked for reading; unlocks it when dropped.
@@ -18,7 +18,7 @@ pub struct RwLockReadGuard<'l, T: ?Sized> {
     /// What it is locked with: a slot, or, after a downgrade that found no free one, the writer's word.
     word: &'l Word,
     /// Whether the data is in order. If not, the word is the writer's.
-    mended: bool,
+    data: Data,
     stays: PhantomData<*const ()>,
 }
 
@@ -30,7 +30,7 @@ pub struct RwLockReadGuard<'l, T: ?Sized> {
 pub struct RwLockWriteGuard<'l, T: ?Sized> {
     lock: &'l RwLock<T>,
     /// Whether the data is in order.
-    mended: bool,
+    data: Data,
     stays: PhantomData<*const ()>,
 }
 
@@ -41,8 +41,8 @@ unsafe impl<T: ?Sized + Sync> Sync for RwLockWriteGuard<'_, T> {}
 
 impl<'l, T: ?Sized> RwLockReadGuard<'l, T> {
     #[inline]
-    pub(super) fn new(lock: &'l RwLock<T>, word: &'l Word, mended: bool) -> Self {
-        RwLockReadGuard { lock, word, mended, stays: PhantomData }
+    pub(super) fn new(lock: &'l RwLock<T>, word: &'l Word, data: Data) -> Self {
+        RwLockReadGuard { lock, word, data, stays: PhantomData }
     }
 
     /// Locks for writing instead, if nobody else has the lock, with no writer in between: what was read still holds.
@@ -71,7 +71,7 @@ impl<'l, T: ?Sized> RwLockReadGuard<'l, T> {
         if !self.lock.words.try_upgrade(self.word) {
             return Err(self);
         }
-        let guard = RwLockWriteGuard::new(self.lock, self.mended);
+        let guard = RwLockWriteGuard::new(self.lock, self.data);
         mem::forget(self);
         Ok(guard)
     }
@@ -79,25 +79,25 @@ impl<'l, T: ?Sized> RwLockReadGuard<'l, T> {
     /// Whether a writer died and the data has not been made good since: if this guard comes of one for writing that
     /// was not [mended](RwLockWriteGuard::recover).
     pub fn owner_died(&self) -> bool {
-        !self.mended
+        self.data == Data::Unmended
     }
 }
 
 impl<'l, T: ?Sized> RwLockWriteGuard<'l, T> {
     #[inline]
-    pub(super) fn new(lock: &'l RwLock<T>, mended: bool) -> Self {
-        RwLockWriteGuard { lock, mended, stays: PhantomData }
+    pub(super) fn new(lock: &'l RwLock<T>, data: Data) -> Self {
+        RwLockWriteGuard { lock, data, stays: PhantomData }
     }
 
     /// Says that the data is good again, after the last writer died. Does nothing if it always was.
     pub fn recover(mut self) -> Self {
-        self.mended = true;
+        self.data = Data::InOrder;
         self
     }
 
     /// Whether the last writer died and the data has not been made good since.
     pub fn owner_died(&self) -> bool {
-        !self.mended
+        self.data == Data::Unmended
     }
 
     /// Locks for reading instead, and lets other readers in, but no writer in between: what was written can be read.
@@ -109,8 +109,8 @@ impl<'l, T: ?Sized> RwLockWriteGuard<'l, T> {
     /// are taken just then by threads that have not seen yet that there is a writer.
     pub fn downgrade(self) -> RwLockReadGuard<'l, T> {
         let words = &self.lock.words;
-        let word = if self.mended { words.downgrade() } else { words.writer() };
-        let guard = RwLockReadGuard::new(self.lock, word, self.mended);
+        let word = if self.data == Data::InOrder { words.downgrade() } else { words.writer() };
+        let guard = RwLockReadGuard::new(self.lock, word, self.data);
         mem::forget(self);
         guard
     }
@@ -145,20 +145,20 @@ impl<T: ?Sized> DerefMut for RwLockWriteGuard<'_, T> {
 impl<T: ?Sized> Drop for RwLockReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        give_back(self.word, self.mended);
+        give_back(self.word, self.data);
     }
 }
 
 impl<T: ?Sized> Drop for RwLockWriteGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        give_back(self.lock.words.writer(), self.mended);
+        give_back(self.lock.words.writer(), self.data);
     }
 }
 
 #[inline]
-fn give_back(word: &Word, mended: bool) {
-    if mended {
+fn give_back(word: &Word, data: Data) {
+    if data == Data::InOrder {
         word.unlock(Wake::All);
     } else {
         word.unlock_unmended();

@@ -68,6 +68,17 @@ pub(crate) fn image() -> u64 {
     if known == 0 { number_image() } else { known }
 }
 
+/// The word in which [`image`] stands; a forked child finds 0 there until it has asked for its own number.
+pub(crate) fn image_word() -> &'static AtomicU64 {
+    loop {
+        image();
+        // SAFETY: as in `image`.
+        if let Some(word) = unsafe { WIPED.load(Acquire).as_ref() } {
+            return word;
+        }
+    }
+}
+
 #[cold]
 fn number_image() -> u64 {
     if WIPED.load(Acquire).is_null() {
