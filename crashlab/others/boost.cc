@@ -1,5 +1,6 @@
-// A named mutex and managed shared memory of Boost.Interprocess: works on them until it is killed, or looks at what is left.
+// A named mutex, a message queue and managed shared memory of Boost.Interprocess: works on them until it is killed, or looks at what is left.
 #include <boost/date_time/posix_time/posix_time_types.hpp>
+#include <boost/interprocess/ipc/message_queue.hpp>
 #include <boost/interprocess/managed_shared_memory.hpp>
 #include <boost/interprocess/sync/named_mutex.hpp>
 
@@ -18,6 +19,26 @@ static void ready() {
 int main(int, char **arguments) {
     const std::string what = arguments[1], who = arguments[2], name = arguments[3];
     const bool looks = who == "look";
+    const auto soon = [] {
+        return boost::posix_time::microsec_clock::universal_time() + boost::posix_time::milliseconds(150);
+    };
+    if (what == "queue") {
+        bi::message_queue queue(bi::open_or_create, name.c_str(), 16, sizeof(long));
+        long message = 7;
+        bi::message_queue::size_type size;
+        unsigned priority;
+        if (!looks) {
+            ready();
+            for (;;) {
+                queue.send(&message, sizeof message, 0);
+                queue.receive(&message, sizeof message, size, priority);
+            }
+        }
+        const bool had = queue.timed_send(&message, sizeof message, 0, soon()) &&
+                         queue.timed_receive(&message, sizeof message, size, priority, soon());
+        bi::message_queue::remove(name.c_str());
+        return !had ? 1 : message == 7 ? 0 : 2;
+    }
     if (what == "mutex") {
         bi::named_mutex mutex(bi::open_or_create, name.c_str());
         if (!looks) {
@@ -27,8 +48,7 @@ int main(int, char **arguments) {
                 mutex.unlock();
             }
         }
-        const auto until = boost::posix_time::microsec_clock::universal_time() + boost::posix_time::milliseconds(150);
-        const bool had = mutex.timed_lock(until);
+        const bool had = mutex.timed_lock(soon());
         bi::named_mutex::remove(name.c_str());
         return had ? 0 : 1;
     }

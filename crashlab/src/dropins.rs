@@ -2,7 +2,7 @@
 //!
 //! The laboratory loads them itself, before it forks anybody and before it looks where there is code, so that it can
 //! step through them as through its own. They lie beside its executable. Where there is a cargo and the source that the
-//! laboratory was built from, it has them built first, so that no old ones are examined; what cannot be had is named,
+//! laboratory was built from, it has them built first, with the command, so that no old ones are examined; what cannot be had is named,
 //! and its scenarios are skipped.
 //!
 //! By hand: `cargo build --release -p commons-gpl -p commons-nspr -p commons-sysv`.
@@ -159,7 +159,18 @@ fn build(executable: &Path) -> Result<(), String> {
         return Err("the source is not there to build it from".into());
     };
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "-p", "commons-gpl", "-p", "commons-nspr", "-p", "commons-sysv"]);
+    cargo.args([
+        "build",
+        "--quiet",
+        "-p",
+        "commons-gpl",
+        "-p",
+        "commons-nspr",
+        "-p",
+        "commons-sysv",
+        "-p",
+        "commons-cli",
+    ]);
     if executable.parent().is_some_and(|profile| profile.ends_with("release")) {
         cargo.arg("--release");
     }

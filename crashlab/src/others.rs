@@ -1,4 +1,4 @@
-//! Libraries that come with programs of their own: Boost.Interprocess, NSPR's own, Python.
+//! Libraries that come with programs of their own: Boost.Interprocess, NSPR's own, Python, iceoryx2.
 //!
 //! Simpler than the scenarios: a program works with the library until it is killed, at moments that are sampled; what it
 //! leaves is counted, and another program looks, with a bound on its time, whether it can go on. The helpers are
@@ -25,6 +25,7 @@ enum Helper {
     Boost,
     Nspr,
     Python,
+    Iceoryx,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,8 @@ enum Leaves {
     File,
     /// The kernel's segments.
     SystemV(&'static str),
+    /// Files in `/dev/shm` whose names begin with this one's, after who looks has tidied up as the library says to.
+    Tidied,
     /// What is meant to stay is not counted.
     Nothing,
 }
@@ -41,6 +44,12 @@ const OTHERS: &[Other] = &[
     Other {
         name: "Boost.Interprocess: named_mutex",
         what: "mutex",
+        helper: Helper::Boost,
+        leaves: Leaves::Nothing,
+    },
+    Other {
+        name: "Boost.Interprocess: message_queue",
+        what: "queue",
         helper: Helper::Boost,
         leaves: Leaves::Nothing,
     },
@@ -63,6 +72,18 @@ const OTHERS: &[Other] = &[
         leaves: Leaves::Nothing,
     },
     Other { name: "Python: SharedMemory", what: "memory", helper: Helper::Python, leaves: Leaves::File },
+    Other {
+        name: "Python: the semaphore of multiprocessing.Lock",
+        what: "lock",
+        helper: Helper::Python,
+        leaves: Leaves::Nothing,
+    },
+    Other {
+        name: "iceoryx2: service creation",
+        what: "service",
+        helper: Helper::Iceoryx,
+        leaves: Leaves::Tidied,
+    },
 ];
 
 /// How long who looks may take.
@@ -70,8 +91,8 @@ const LONG: Duration = Duration::from_millis(600);
 /// How long a library has for tidying up behind a dead process.
 const TIDY: Duration = Duration::from_millis(150);
 
-/// Tries each, at so many moments.
-pub(crate) fn run(directory: &Path, seed: u64, moments: u64) -> std::io::Result<()> {
+/// Tries each, at so many moments. What takes long to compile only if `patient`.
+pub(crate) fn run(directory: &Path, seed: u64, moments: u64, patient: bool) -> std::io::Result<()> {
     println!("\nKilled at random moments: how many leave others stuck, or something behind");
     println!("{:<56}{:>10}{:>10}{:>10}{:>10}", "library", "killed", "stuck", "leaked", "wrong");
     // What the kernel keeps of System V goes with this process.
@@ -81,6 +102,13 @@ pub(crate) fn run(directory: &Path, seed: u64, moments: u64) -> std::io::Result<
     for other in OTHERS {
         if let (Helper::Nspr, Err(error)) = (other.helper, apart) {
             println!("SKIPPED: {}: an IPC namespace is refused: {error}", other.name);
+            continue;
+        }
+        if other.helper == Helper::Iceoryx && !patient {
+            println!(
+                "SKIPPED: {}: takes long to compile, and is compared with by 'full' and 'peers'",
+                other.name
+            );
             continue;
         }
         match other.helper.program(directory) {
@@ -95,6 +123,7 @@ impl Helper {
     /// The command, compiled if that is needed.
     fn program(self, directory: &Path) -> Result<Vec<String>, String> {
         let (file, source, compiler) = match self {
+            Helper::Iceoryx => return built_by_cargo(),
             Helper::Boost => ("boost.cc", include_str!("../others/boost.cc"), "c++"),
             Helper::Nspr => ("nspr.c", include_str!("../others/nspr.c"), "cc"),
             Helper::Python => ("memory.py", include_str!("../others/memory.py"), "python3"),
@@ -125,6 +154,27 @@ impl Helper {
             Err(error) => Err(format!("{compiler}: {error}")),
         }
     }
+}
+
+/// The crate beside this one, with what it depends on.
+fn built_by_cargo() -> Result<Vec<String>, String> {
+    let executable = std::env::current_exe().map_err(|error| error.to_string())?;
+    let target = executable.parent().and_then(Path::parent).ok_or("there is no directory to build in")?;
+    let target = target.join("others");
+    let done = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "--manifest-path"])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("others/iceoryx2/Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&target)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .map_err(|error| format!("cargo cannot be started: {error}"))?;
+    if !done.success() {
+        return Err(format!("cargo could not build it: {done}"));
+    }
+    Ok(vec![target.join("release/crashlab-iceoryx2").to_string_lossy().into_owned()])
 }
 
 fn start(program: &[String], arguments: [&str; 3]) -> std::io::Result<Child> {
@@ -161,17 +211,22 @@ fn try_one(
             wrong += 1;
             continue;
         }
+        let by_whom_looks = other.leaves == Leaves::Tidied;
         let tidied = Instant::now() + TIDY;
-        while other.leaves.something(&file) && Instant::now() < tidied {
+        while !by_whom_looks && other.leaves.something(&file) && Instant::now() < tidied {
             std::thread::sleep(Duration::from_millis(5));
         }
-        leaked += u64::from(other.leaves.something(&file));
+        leaked += u64::from(!by_whom_looks && other.leaves.something(&file));
         match bounded(start(program, [other.what, "look", &argument])?)? {
             Some(0) => {}
             Some(1) | None => stuck += 1,
             Some(_) => wrong += 1,
         }
-        let _ = std::fs::remove_file(&file);
+        leaked += u64::from(by_whom_looks && other.leaves.something(&file));
+        for path in beginning_with(&file) {
+            let _ = std::fs::remove_file(&path);
+            let _ = std::fs::remove_dir_all(&path);
+        }
         let _ = std::fs::remove_file(file.with_file_name(format!("sem.{argument}")));
     }
     println!("{:<56}{moments:>10}{stuck:>10}{leaked:>10}{wrong:>10}", other.name);
@@ -198,7 +253,17 @@ impl Leaves {
             Leaves::File => file.exists(),
             // A line of heads, and one for each segment.
             Leaves::SystemV(list) => std::fs::read_to_string(list).is_ok_and(|list| list.lines().count() > 1),
+            Leaves::Tidied => beginning_with(file).any(|path| path.is_file()),
             Leaves::Nothing => false,
         }
     }
+}
+
+/// What stands beside this file, or is it, and has a name that begins as its does.
+fn beginning_with(file: &Path) -> impl Iterator<Item = PathBuf> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let entries = file.parent().into_iter().flat_map(std::fs::read_dir).flatten().flatten();
+    entries
+        .filter(move |entry| entry.file_name().to_string_lossy().starts_with(&name))
+        .map(|entry| entry.path())
 }

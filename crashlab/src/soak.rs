@@ -4,7 +4,10 @@
 //! The model: who holds a segment under a name that nobody deletes finds that name, meaning that segment. Nothing is
 //! half-made. What a lock guards is in order, or a death is told; of two counts, one in the segment and one beside it,
 //! the next owner finds the same, and after a death at most one more. No more permits are in use by the living than there are. A value that is replaced as a
-//! whole is one that somebody wrote. Everybody gets on. At the end one sweep leaves nothing.
+//! whole is one that somebody wrote. Everybody gets on. At the end one sweep leaves nothing. What is true of the command and of
+//! the drop-ins stands in [`faces`].
+
+mod faces;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -17,14 +20,16 @@ use commons::{Error, Lifetime, Shared};
 
 use crate::args::Long;
 use crate::board::Board;
+use crate::dropins;
 use crate::invariants::locks::{self, Account, Locks, Mendable};
-use crate::invariants::names::{is_whole, options};
+use crate::invariants::names::{SIZE, is_whole, options};
 use crate::process;
 use crate::random::Random;
 use crate::team::{self, Ledger, MOST, Team};
 use crate::world::World;
+use faces::Faces;
 
-const OPERATIONS: [&str; 14] = [
+const OPERATIONS: [&str; 22] = [
     "open or create",
     "create",
     "open",
@@ -39,6 +44,14 @@ const OPERATIONS: [&str; 14] = [
     "signal",
     "save",
     "load",
+    "grow",
+    "barrier",
+    "condvar",
+    "command",
+    "semop with undo",
+    "System V's memory",
+    "libgpl's memory",
+    "NSPR's memory",
 ];
 const KEPT: [&str; 2] = ["kept", "kept too"];
 const WILD: [&str; 2] = ["wild", "wild too"];
@@ -51,6 +64,8 @@ const TOLD: usize = 2;
 const CREATED: usize = 3;
 const MUTEX: usize = 4;
 const RWLOCK: usize = 5;
+/// The process that has System V's one unit.
+const UNIT: usize = 6;
 /// From here on: the process of each worker that has a permit.
 const HOLDERS: usize = 8;
 
@@ -58,6 +73,7 @@ const HOLDERS: usize = 8;
 pub(crate) fn run(directory: &Path, arguments: &Long) -> std::io::Result<bool> {
     let seed = arguments.seed.unwrap_or_else(|| u64::from(std::process::id()));
     println!("seed {seed}");
+    dropins::load(directory)?;
     starve(directory);
     say_whether_limited();
     let world = World::new(directory, Board::new()?)?;
@@ -65,7 +81,10 @@ pub(crate) fn run(directory: &Path, arguments: &Long) -> std::io::Result<bool> {
     if let Err(error) = make_locks(&world) {
         return Err(std::io::Error::other(error));
     }
-    let work = |worker: usize, seed: u64| Worker::new(&world, ledger, worker, seed).work();
+    let faces = Faces::new();
+    let work = |worker: usize, seed: u64| {
+        Worker::new(&world, ledger, &faces, arguments.processes, worker, seed).work();
+    };
     let mut team = Team::new(ledger, arguments.processes, seed, &work);
     let mut random = Random::new(seed ^ 0x5a5a);
     let begun = Instant::now();
@@ -90,8 +109,11 @@ pub(crate) fn run(directory: &Path, arguments: &Long) -> std::io::Result<bool> {
     let count = |count: usize| ledger.counts[count].load(Relaxed);
     let (kills, stops, operations) = (team.kills, team.stops, team.operations());
     // Beside the locks everything goes with its last holder, or is deleted here.
-    for name in WILD {
+    for name in WILD.into_iter().chain(["by command"]) {
         let _ = world.namespace().delete(name);
+    }
+    if let Err(flaw) = faces.end(&world) {
+        ledger.violation(0, &flaw);
     }
     if let Err(flaw) = world.is_swept(&[locks::NAME]) {
         ledger.violation(0, &format!("at the end: {flaw}"));
@@ -177,16 +199,27 @@ fn make_locks(world: &World) -> Result<(), Error> {
 struct Worker<'w> {
     world: &'w World,
     ledger: &'static Ledger,
+    faces: &'w Faces,
+    /// How many work.
+    processes: u64,
     number: usize,
     random: Random,
     locks: Shared<Locks>,
 }
 
 impl<'w> Worker<'w> {
-    fn new(world: &'w World, ledger: &'static Ledger, number: usize, seed: u64) -> Worker<'w> {
+    fn new(
+        world: &'w World,
+        ledger: &'static Ledger,
+        faces: &'w Faces,
+        processes: usize,
+        number: usize,
+        seed: u64,
+    ) -> Worker<'w> {
         loop {
             if let Ok(locks) = locks::open(world) {
-                return Worker { world, ledger, number, random: Random::new(seed), locks };
+                let (processes, random) = (processes as u64, Random::new(seed));
+                return Worker { world, ledger, faces, processes, number, random, locks };
             }
         }
     }
@@ -205,7 +238,7 @@ impl<'w> Worker<'w> {
 
     fn work(&mut self) -> ! {
         loop {
-            match self.random.below(16) {
+            match self.random.below(22) {
                 0..=4 => self.segment(),
                 5 => {
                     self.step(6);
@@ -218,6 +251,9 @@ impl<'w> Worker<'w> {
                 11..=12 => self.permit(),
                 13 => self.value(),
                 14 => self.signal(),
+                15 => self.barrier(),
+                16 => self.condvar(),
+                17..=20 => self.another_face(),
                 _ => self.snapshot(),
             }
         }
@@ -225,7 +261,7 @@ impl<'w> Worker<'w> {
 
     fn error(&self, what: &str, error: &Error) {
         match error {
-            Error::NotFound(_) | Error::Exists(_) | Error::TimedOut { .. } => {}
+            Error::NotFound(_) | Error::Exists(_) | Error::TimedOut { .. } | Error::Shrink { .. } => {}
             Error::NoSpace { .. } => self.count(NO_SPACE),
             Error::Busy { .. } => self.count(BUSY),
             error => self.violation(&format!("{what}: {error}")),
@@ -272,6 +308,12 @@ impl<'w> Worker<'w> {
             }
             if self.random.once_in(4) {
                 std::thread::sleep(Duration::from_micros(self.random.below(500)));
+            }
+        }
+        if self.random.once_in(6) {
+            self.step(14);
+            if let Err(error) = segment.grow(SIZE + self.random.below(2 * SIZE)) {
+                self.error("grow", &error);
             }
         }
         if !kept && self.random.once_in(3) {
@@ -410,6 +452,42 @@ impl<'w> Worker<'w> {
         }
     }
 
+    /// Two that wait for each other; who is told that it is broken makes it whole again.
+    fn barrier(&mut self) {
+        self.step(15);
+        let barrier = &self.locks.barrier;
+        let ended = barrier.join(2).and_then(|member| {
+            for _ in 0..self.random.below(4) {
+                member.wait_timeout(Duration::from_millis(3))?;
+            }
+            Ok(())
+        });
+        match ended {
+            Ok(()) | Err(SyncError::TimedOut | SyncError::Full) => {}
+            Err(SyncError::Broken) => {
+                barrier.reset();
+            }
+            Err(error) => self.violation(&format!("barrier: {error}")),
+        }
+    }
+
+    /// Waits for somebody to change what the mutex guards, or changes it and says so.
+    fn condvar(&mut self) {
+        self.step(16);
+        let time = Duration::from_micros(self.random.below(3000));
+        let waits = self.random.once_in(2);
+        match self.locks.mutex.lock_timeout(Duration::from_millis(100)) {
+            Ok(guard) if waits => {
+                let waited = self.locks.condvar.wait_timeout(guard, time);
+                self.take(waited.map(|(guard, _)| guard).map_err(of_the_guard), MUTEX);
+            }
+            taken => {
+                self.take(taken, MUTEX);
+                self.locks.condvar.notify_one();
+            }
+        }
+    }
+
     fn snapshot(&mut self) {
         let file = self.world.file("snapshot");
         if self.random.once_in(2) {
@@ -440,6 +518,14 @@ impl<'w> Worker<'w> {
             Err(error) if no_space(&error) => self.count(NO_SPACE),
             Err(error) => self.error("load", &error),
         }
+    }
+}
+
+/// What came with a guard, without what became of the wait for it.
+fn of_the_guard<G, W>(error: LockError<(G, W)>) -> LockError<G> {
+    match error {
+        LockError::OwnerDied((guard, _)) => LockError::OwnerDied(guard),
+        LockError::Failed(error) => LockError::Failed(error),
     }
 }
 

@@ -69,6 +69,11 @@ impl World {
         &self.namespace
     }
 
+    /// Its directory.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.names
+    }
+
     /// The file of the segment with this plain name.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.names.join(name)

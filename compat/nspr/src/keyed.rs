@@ -126,7 +126,10 @@ pub(crate) fn create(
         Ok(segment) => Ok(Some(Keyed::new(namespace, name, segment))),
         Err(Error::Exists(_)) => Ok(None),
         Err(error) => {
-            let _ = fs::remove_file(&link);
+            // Unless it is that of a segment that another has made meanwhile.
+            if !namespace.directory().join(&name).exists() {
+                let _ = fs::remove_file(&link);
+            }
             Err(error.into())
         }
     }

@@ -77,6 +77,11 @@ pub(crate) fn open(
             Ok(Some(keyed)) => return Ok(keyed),
             Ok(None) => {}
             Err(failure) => {
+                // Another may have made it in this file before the lock was had here: then the file is not this call's
+                // to remove, or no path would lead to the segment.
+                if let Some(keyed) = found(&backing.identity)? {
+                    return Ok(keyed);
+                }
                 backing.remove_if_created();
                 return Err(failure);
             }
@@ -190,4 +195,27 @@ pub unsafe extern "C" fn PR_DeleteSharedMemory(name: *const c_char) -> c_int {
         // SAFETY: as the caller promises.
         delete_memory(unsafe { path(name) }?).map(|()| SUCCESS)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_fails_to_make_what_another_has_made_meanwhile_opens_it() {
+        let home = tempfile::tempdir().unwrap();
+        let name = home.path().join("file").into_os_string().into_encoded_bytes();
+        let path = std::ffi::CString::new(name).unwrap();
+        let namespace = home.path().join("namespace");
+        // SAFETY: no other test of this program reads the environment, or opens a segment.
+        unsafe { std::env::set_var(commons_compat::place::System::Nspr.variable(), &namespace) };
+        let create = |backing: &Backing<'_>| {
+            // As if another had done it just before, and now there is no memory left.
+            keyed::create(backing, Kind::Memory, 8192, 0o600, None)?;
+            Err(Failure::of(libc::ENOSPC))
+        };
+        let keyed = open(&path, Kind::Memory, CREATE, 0o600, create, |_| Ok(true)).unwrap();
+        assert_eq!(keyed.size, 8192);
+        assert!(Backing::open(&path).is_ok(), "the file is gone, and its segment is not");
+    }
 }

@@ -51,15 +51,15 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 const MEMORY: &CStr = c"memory";
 const OBJECT: &CStr = c"object";
 const OTHER: &CStr = c"other";
-const SIZE: usize = 8192;
+pub(crate) const SIZE: usize = 8192;
 const MARK: u8 = 0x67;
 const VALUE: usize = 0x7a1;
 
-type Handle = *mut c_void;
+pub(crate) type Handle = *mut c_void;
 
 // The calls, as Rust has them.
 
-fn shm_create(name: &CStr, size: usize) -> Result<Handle, c_int> {
+pub(crate) fn shm_create(name: &CStr, size: usize) -> Result<Handle, c_int> {
     let mut memory = std::ptr::null_mut();
     // SAFETY: a string; a place that is valid for writes.
     match unsafe { (gpl().shmCreate)(name.as_ptr(), size as i64, std::ptr::null_mut(), &raw mut memory) } {
@@ -72,12 +72,12 @@ fn code(code: c_int) -> Result<(), c_int> {
     if code == 0 { Ok(()) } else { Err(code) }
 }
 
-fn shm_destroy(memory: Handle) -> Result<(), c_int> {
+pub(crate) fn shm_destroy(memory: Handle) -> Result<(), c_int> {
     // SAFETY: a handle, which is not used any more.
     code(unsafe { (gpl().shmDestroy)(memory) })
 }
 
-fn address(memory: Handle) -> *mut u8 {
+pub(crate) fn address(memory: Handle) -> *mut u8 {
     // SAFETY: a handle.
     unsafe { (gpl().shmAddress)(memory) }.cast()
 }

@@ -50,16 +50,16 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("PR_DeleteSemaphore", delete_semaphore, semaphore_deleted).prepare(make_semaphore).pairs(),
 ];
 
-const SIZE: usize = 8192;
+pub(crate) const SIZE: usize = 8192;
 const MARK: u8 = 0x4e;
 const UNITS: c_uint = 2;
-const CREATE: c_int = 1;
+pub(crate) const CREATE: c_int = 1;
 
 /// How often the waiter came through, and whether it was somebody else who let it.
 const THROUGH: usize = 5;
 const RESCUED: usize = 6;
 
-type Handle = *mut c_void;
+pub(crate) type Handle = *mut c_void;
 
 // The calls, as Rust has them.
 
@@ -80,27 +80,27 @@ fn status(status: c_int) -> Result<(), c_int> {
     if status == 0 { Ok(()) } else { Err(code()) }
 }
 
-fn open(world: &World, flags: c_int) -> Result<Handle, c_int> {
+pub(crate) fn open(world: &World, flags: c_int) -> Result<Handle, c_int> {
     // SAFETY: a string.
     pointer(unsafe { (nspr().PR_OpenSharedMemory)(path(world).as_ptr(), SIZE, flags, 0o600) })
 }
 
-fn at(memory: Handle) -> Result<Handle, c_int> {
+pub(crate) fn at(memory: Handle) -> Result<Handle, c_int> {
     // SAFETY: a handle.
     pointer(unsafe { (nspr().PR_AttachSharedMemory)(memory, 0) })
 }
 
-fn dt(memory: Handle, address: Handle) -> Result<(), c_int> {
+pub(crate) fn dt(memory: Handle, address: Handle) -> Result<(), c_int> {
     // SAFETY: attached, and not used any more.
     status(unsafe { (nspr().PR_DetachSharedMemory)(memory, address) })
 }
 
-fn close_memory(memory: Handle) -> Result<(), c_int> {
+pub(crate) fn close_memory(memory: Handle) -> Result<(), c_int> {
     // SAFETY: a handle, which is not used any more.
     status(unsafe { (nspr().PR_CloseSharedMemory)(memory) })
 }
 
-fn delete_memory(world: &World) -> Result<(), c_int> {
+pub(crate) fn delete_memory(world: &World) -> Result<(), c_int> {
     // SAFETY: a string.
     status(unsafe { (nspr().PR_DeleteSharedMemory)(path(world).as_ptr()) })
 }

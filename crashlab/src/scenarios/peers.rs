@@ -11,10 +11,6 @@ use crate::flaw::{Check, Flaw, Must, ensure};
 use crate::scenario::{Act, Fate, Floor, Scenario};
 use crate::world::{VICTIM, World};
 
-/// What there is to compare with, and is not.
-pub(crate) const NOT_TRIED: &[&str] =
-    &["Boost.Interprocess (message queue)", "iceoryx2 (service creation)", "Python (Lock)"];
-
 const FILE: &str = "peer";
 
 /// How long a lock may take that nobody living has.

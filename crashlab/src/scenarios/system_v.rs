@@ -31,7 +31,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 
 const KEY: c_int = 0x4c41_4201;
 const OTHER: c_int = 0x4c41_4202;
-const SIZE: usize = 8192;
+pub(crate) const SIZE: usize = 8192;
 const MARK: u8 = 0x5e;
 
 /// Where the id is kept.
@@ -39,25 +39,25 @@ const ID: usize = 3;
 
 // The calls, as Rust has them.
 
-fn get(key: c_int, flags: c_int) -> Result<c_int, c_int> {
+pub(crate) fn get(key: c_int, flags: c_int) -> Result<c_int, c_int> {
     // SAFETY: has no preconditions.
     let id = unsafe { (system_v().shmget)(key, SIZE, flags | 0o600) };
     if id < 0 { Err(errno()) } else { Ok(id) }
 }
 
-fn at(id: c_int) -> Result<*mut u8, c_int> {
+pub(crate) fn at(id: c_int) -> Result<*mut u8, c_int> {
     // SAFETY: the system chooses the place.
     let address = unsafe { (system_v().shmat)(id, std::ptr::null(), 0) };
     if address.addr() == usize::MAX { Err(errno()) } else { Ok(address.cast()) }
 }
 
-fn dt(address: *mut u8) -> Result<(), c_int> {
+pub(crate) fn dt(address: *mut u8) -> Result<(), c_int> {
     // SAFETY: attached, and not used any more.
     let done = unsafe { (system_v().shmdt)(address.cast::<c_void>()) };
     if done < 0 { Err(errno()) } else { Ok(()) }
 }
 
-fn status(id: c_int) -> Result<libc::shmid_ds, c_int> {
+pub(crate) fn status(id: c_int) -> Result<libc::shmid_ds, c_int> {
     // SAFETY: all-zero bytes are a value of this structure of integers, and the call fills it.
     unsafe {
         let mut status: libc::shmid_ds = std::mem::zeroed();
@@ -66,7 +66,7 @@ fn status(id: c_int) -> Result<libc::shmid_ds, c_int> {
     }
 }
 
-fn rm(id: c_int) -> Result<(), c_int> {
+pub(crate) fn rm(id: c_int) -> Result<(), c_int> {
     // SAFETY: the command takes no structure.
     let done = unsafe { (system_v().shmctl)(id, libc::IPC_RMID, std::ptr::null_mut()) };
     if done < 0 { Err(errno()) } else { Ok(()) }

@@ -65,29 +65,29 @@ const SLACK: Duration = Duration::from_millis(30);
 const ID: usize = 3;
 const THROUGH: usize = 5;
 
-const UNDO: i16 = libc::SEM_UNDO as i16;
+pub(crate) const UNDO: i16 = libc::SEM_UNDO as i16;
 const NO_WAIT: i16 = libc::IPC_NOWAIT as i16;
 
 // The calls, as Rust has them.
 
-fn get(key: c_int, flags: c_int) -> Result<c_int, c_int> {
+pub(crate) fn get(key: c_int, flags: c_int) -> Result<c_int, c_int> {
     // SAFETY: has no preconditions.
     let id = unsafe { (system_v().semget)(key, SEMAPHORES, flags | 0o600) };
     if id < 0 { Err(errno()) } else { Ok(id) }
 }
 
-const fn step(number: u16, by: i16, flags: i16) -> libc::sembuf {
+pub(crate) const fn step(number: u16, by: i16, flags: i16) -> libc::sembuf {
     libc::sembuf { sem_num: number, sem_op: by, sem_flg: flags }
 }
 
-fn operate(id: c_int, steps: &[libc::sembuf]) -> Result<(), c_int> {
+pub(crate) fn operate(id: c_int, steps: &[libc::sembuf]) -> Result<(), c_int> {
     let mut steps = steps.to_vec();
     // SAFETY: so many operations.
     let done = unsafe { (system_v().semop)(id, steps.as_mut_ptr(), steps.len()) };
     if done < 0 { Err(errno()) } else { Ok(()) }
 }
 
-fn operate_within(id: c_int, steps: &[libc::sembuf], time: Duration) -> Result<(), c_int> {
+pub(crate) fn operate_within(id: c_int, steps: &[libc::sembuf], time: Duration) -> Result<(), c_int> {
     let mut steps = steps.to_vec();
     let time = libc::timespec { tv_sec: time.as_secs() as libc::time_t, tv_nsec: time.subsec_nanos().into() };
     // SAFETY: so many operations, and a time.
@@ -95,7 +95,7 @@ fn operate_within(id: c_int, steps: &[libc::sembuf], time: Duration) -> Result<(
     if done < 0 { Err(errno()) } else { Ok(()) }
 }
 
-fn control(id: c_int, number: c_int, command: c_int, argument: usize) -> Result<c_int, c_int> {
+pub(crate) fn control(id: c_int, number: c_int, command: c_int, argument: usize) -> Result<c_int, c_int> {
     // SAFETY: the commands that come here take a number, or nothing.
     let value = unsafe { (system_v().semctl)(id, number, command, argument) };
     if value < 0 { Err(errno()) } else { Ok(value) }
