@@ -19,8 +19,8 @@
 //!
 //! # What differs from the kernel's
 //!
-//! - A signal handler that runs in the instants in which the library is awake in `semop` may not end it with `EINTR`; nor does being
-//!   stopped and continued.
+//! - A signal handler that runs in an instant in which the library is awake between two sleeps of a `semop` may not end it with
+//!   `EINTR`; nor does being stopped and continued.
 //! - A handler that interrupts a call on a set, in the some ten nanoseconds in which that has the set's lock, and
 //!   itself calls one on the same set, gets `EDEADLK`.
 //! - Permissions are looked at when a set is first used, and when they change; not when the process changes its user.

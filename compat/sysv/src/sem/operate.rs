@@ -4,8 +4,9 @@
 //! somebody has done for it what it waits for, the time is over, a signal's handler ran, or the set is removed. No sleep is
 //! longer than a second, 25 ms where somebody owes something: then it looks again, at all of it.
 //!
-//! A handler that runs while this thread is awake between two sleeps, for some hundred nanoseconds, does not end the
-//! call. Nor does one that runs before it first sleeps.
+//! A handler that runs before this thread first sleeps does not end the call; until then it is not counted among those who wait
+//! (`GETNCNT`), so that nobody sends it a signal for the sake of that. Nor does one that runs while it is awake between two sleeps, for
+//! some hundred nanoseconds.
 
 use std::sync::atomic::{
     AtomicU32,
@@ -270,7 +271,10 @@ fn sleep(call: &Call<'_>, set: Set, place: &Place) -> Ended {
         let nap = left.map_or(most, |left| left.min(most));
         let slept = match nap {
             0 => Slept::TimedOut,
-            nap => futex::wait(&place.waiter.status, status::WAITING, nap),
+            nap => {
+                place.waiter.slept.store(1, Relaxed);
+                futex::wait(&place.waiter.status, status::WAITING, nap)
+            }
         };
         if let Some(ended) = told(place) {
             return call.ended(ended);

@@ -56,6 +56,7 @@ impl Set {
         waiter.slot.store(slot, Relaxed);
         waiter.count.store(wanted.operations.len() as u16, Relaxed);
         waiter.blocking.store(blocking(wanted.operations[wanted.blocked]), Relaxed);
+        waiter.slept.store(wanted.ticket.is_some().into(), Relaxed);
         if wanted.operations.len() <= FIT {
             for (at, operation) in waiter.operations.iter().zip(wanted.operations) {
                 at.store(operation.packed(), Relaxed);
@@ -193,13 +194,17 @@ impl Set {
         }
     }
 
-    /// How many wait for the semaphore to be zero, or to be larger.
+    /// How many wait for the semaphore to be zero, or to be larger. Who is about to sleep is not among them yet: a signal that
+    /// is sent to one that is seen to wait has to end that wait.
     pub(super) fn waiting(self, number: u32, zero: bool) -> u32 {
         let count = self.header().queued.load(Relaxed).min(MOST_WAITERS);
         let wanted = number | u32::from(zero) << 16;
         let places = (0..count).map(|index| u32::from(self.place(index).load(Relaxed)));
         let had = self.waiters_had();
         let waiters = places.filter(|which| *which < had).map(|which| self.waiter(which));
-        waiters.filter(|waiter| is_waiting(waiter) && waiter.blocking.load(Relaxed) == wanted).count() as u32
+        let waits_for_it = |waiter: &&Waiter| {
+            waiter.blocking.load(Relaxed) == wanted && waiter.slept.load(Relaxed) != 0 && is_waiting(waiter)
+        };
+        waiters.filter(waits_for_it).count() as u32
     }
 }

@@ -119,7 +119,8 @@ pub(super) struct Waiter {
     pub(super) slot: AtomicU32,
     /// How many operations; more than [`FIT`] do not stand here.
     pub(super) count: AtomicU16,
-    unused: AtomicU16,
+    /// 1 from when it first sleeps: from then on handlers of signals end the wait, and others see that it waits.
+    pub(super) slept: AtomicU16,
     /// What it waits for: bits 0 to 15 the semaphore, bit 16 whether for zero.
     pub(super) blocking: AtomicU32,
     unused_too: AtomicU32,
