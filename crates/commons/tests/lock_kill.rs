@@ -100,9 +100,12 @@ impl Shared {
             Err(LockError::OwnerDied(mut account)) => {
                 self.note(Found::Told);
                 place.visitor.store(me, Relaxed);
-                if account.inside == 0 {
+                let dead = account.inside;
+                // From here on this one is inside: should it die as well, that is another death.
+                std::hint::black_box(&mut *account).inside = me;
+                if dead == 0 {
                     self.note(Found::ToldOutside);
-                } else if place.buried.swap(account.inside, Relaxed) == account.inside {
+                } else if place.buried.swap(dead, Relaxed) == dead {
                     self.note(Found::ToldTwice);
                 }
                 let count = account.counts[0];

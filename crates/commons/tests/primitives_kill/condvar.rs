@@ -44,17 +44,21 @@ impl Shop {
     /// Mends what a dead one left, and wakes all, as it may have died before it did.
     fn mended<'s>(&'s self, me: &Me<'_>, mut store: Guard<'s>) -> Guard<'s> {
         self.told.fetch_add(1, Relaxed);
-        if store.inside != 0 {
+        let dead = store.inside;
+        // From here on this one is inside: should it die as well, that is another death.
+        store.inside = me.incarnation;
+        let store_of_mine = std::hint::black_box(&mut *store);
+        if dead != 0 {
             self.told_in_the_middle.fetch_add(1, Relaxed);
             let last = self.buried.get();
             // SAFETY: the mutex is had.
             unsafe {
-                me.common.expect(*last != store.inside, "a death was told twice");
-                *last = store.inside;
+                me.common.expect(*last != dead, "a death was told twice");
+                *last = dead;
             }
-            me.common.expect(!me.common.lives(store.inside), "a death was told of one that lives");
+            me.common.expect(!me.common.lives(dead), "a death was told of one that lives");
         }
-        store.inside = 0;
+        std::hint::black_box(store_of_mine).inside = 0;
         store.taken = store.made - store.stock;
         let store = store.recover();
         self.delivered.notify_all();
