@@ -2,10 +2,10 @@
 //!
 //! The laboratory loads them itself, before it forks anybody and before it looks where there is code, so that it can
 //! step through them as through its own. They lie beside its executable. Where there is a cargo and the source that the
-//! laboratory was built from, it has them built first, with the command, so that no old ones are examined; what cannot be had is named,
-//! and its scenarios are skipped.
+//! laboratory was built from, it has them built first, with the command, so that no old ones are examined; what cannot be
+//! had is named, and its scenarios are skipped.
 //!
-//! By hand: `cargo build --release -p commons-gpl -p commons-nspr -p commons-sysv`.
+//! By hand: `cargo build --release -p commons-cli -p commons-gpl -p commons-nspr -p commons-sysv`.
 
 #![allow(non_snake_case, reason = "named as the calls are")]
 

@@ -88,6 +88,8 @@ const OTHERS: &[Other] = &[
 
 /// How long who looks may take.
 const LONG: Duration = Duration::from_millis(600);
+/// The same where who looks tidies up first: iceoryx2 gives others half a second for finishing what they create.
+const LONG_FOR_TIDYING: Duration = Duration::from_secs(5);
 /// How long a library has for tidying up behind a dead process.
 const TIDY: Duration = Duration::from_millis(150);
 
@@ -217,7 +219,8 @@ fn try_one(
             std::thread::sleep(Duration::from_millis(5));
         }
         leaked += u64::from(!by_whom_looks && other.leaves.something(&file));
-        match bounded(start(program, [other.what, "look", &argument])?)? {
+        let long = if by_whom_looks { LONG_FOR_TIDYING } else { LONG };
+        match bounded(start(program, [other.what, "look", &argument])?, long)? {
             Some(0) => {}
             Some(1) | None => stuck += 1,
             Some(_) => wrong += 1,
@@ -234,8 +237,8 @@ fn try_one(
 }
 
 /// How it ended; `None` if it did not.
-fn bounded(mut child: Child) -> std::io::Result<Option<i32>> {
-    let until = Instant::now() + LONG;
+fn bounded(mut child: Child, long: Duration) -> std::io::Result<Option<i32>> {
+    let until = Instant::now() + long;
     while Instant::now() < until {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status.code().unwrap_or(2)));
@@ -253,9 +256,17 @@ impl Leaves {
             Leaves::File => file.exists(),
             // A line of heads, and one for each segment.
             Leaves::SystemV(list) => std::fs::read_to_string(list).is_ok_and(|list| list.lines().count() > 1),
-            Leaves::Tidied => beginning_with(file).any(|path| path.is_file()),
+            Leaves::Tidied => beginning_with(file).any(|path| has_file(&path)),
             Leaves::Nothing => false,
         }
+    }
+}
+
+/// Whether it is a file, or a directory with one in it.
+fn has_file(path: &Path) -> bool {
+    match path.read_dir() {
+        Ok(entries) => entries.flatten().any(|entry| has_file(&entry.path())),
+        Err(_) => path.exists(),
     }
 }
 

@@ -23,7 +23,6 @@ use crate::board::Board;
 use crate::dropins;
 use crate::invariants::locks::{self, Account, Locks, Mendable};
 use crate::invariants::names::{SIZE, is_whole, options};
-use crate::process;
 use crate::random::Random;
 use crate::team::{self, Ledger, MOST, Team};
 use crate::world::World;
@@ -83,7 +82,7 @@ pub(crate) fn run(directory: &Path, arguments: &Long) -> std::io::Result<bool> {
     }
     let faces = Faces::new();
     let work = |worker: usize, seed: u64| {
-        Worker::new(&world, ledger, &faces, arguments.processes, worker, seed).work();
+        Worker::new(&world, ledger, &faces, arguments.processes.max(1), worker, seed).work();
     };
     let mut team = Team::new(ledger, arguments.processes, seed, &work);
     let mut random = Random::new(seed ^ 0x5a5a);
@@ -106,6 +105,11 @@ pub(crate) fn run(directory: &Path, arguments: &Long) -> std::io::Result<bool> {
     }
     drop(hog);
     team.end();
+    // Commands that workers had started die with them, a moment later.
+    std::thread::sleep(Duration::from_millis(500));
+    if let Err(flaw) = locks_are_to_be_had(&world) {
+        ledger.violation(0, &format!("at the end: {flaw}"));
+    }
     let count = |count: usize| ledger.counts[count].load(Relaxed);
     let (kills, stops, operations) = (team.kills, team.stops, team.operations());
     // Beside the locks everything goes with its last holder, or is deleted here.
@@ -194,6 +198,32 @@ fn make_locks(world: &World) -> Result<(), Error> {
     let locks = locks::open(world)?;
     let _ = locks.semaphore.post(PERMITS as u32);
     Ok(())
+}
+
+/// When all are dead each lock is to be had at once, and there are as many permits as there were.
+fn locks_are_to_be_had(world: &World) -> Result<(), String> {
+    const SOON: Duration = Duration::from_secs(2);
+    fn had<G>(what: &str, taken: Result<G, LockError<G>>) -> Result<(), String> {
+        match taken {
+            Ok(_) | Err(LockError::OwnerDied(_)) => Ok(()),
+            Err(LockError::Failed(error)) => Err(format!("{what}: {error}")),
+        }
+    }
+    let locks = locks::open(world).map_err(|error| error.to_string())?;
+    had("mutex", locks.mutex.lock_timeout(SOON))?;
+    had("rwlock", locks.rwlock.write_timeout(SOON))?;
+    let permits: Result<Vec<_>, _> = (0..PERMITS).map(|_| locks.semaphore.acquire_timeout(SOON)).collect();
+    let permits = permits.map_err(|error| format!("a permit is lost: {error}"))?;
+    if locks.semaphore.try_acquire().is_ok() {
+        return Err(format!("there are more than {} permits", permits.len()));
+    }
+    locks.barrier.reset();
+    let alone = locks.barrier.join(1).and_then(|member| member.wait_timeout(SOON).map(drop));
+    // Who died may have left it agreed on for two.
+    if !matches!(alone, Ok(()) | Err(SyncError::Broken | SyncError::Mismatch(_))) {
+        return Err(format!("barrier: {alone:?}"));
+    }
+    locks.value.write_timeout([1; 4], SOON).map_err(|error| format!("value: {error}"))
 }
 
 struct Worker<'w> {
@@ -400,15 +430,9 @@ impl<'w> Worker<'w> {
         match self.locks.semaphore.acquire_timeout(Duration::from_micros(self.random.below(100_000))) {
             Ok(permit) => {
                 holders[self.number].store(u64::from(std::process::id()), Relaxed);
-                let alive = || {
-                    let living = holders.iter().map(|holder| holder.load(Relaxed)).filter(|pid| {
-                        *pid != 0 && !matches!(process::state(*pid as i32), None | Some(b'Z' | b'X'))
-                    });
-                    living.count() as u64
-                };
-                if holders.iter().filter(|holder| holder.load(Relaxed) != 0).count() as u64 > PERMITS
-                    && alive() > PERMITS
-                {
+                let living = holders.iter().map(|holder| holder.load(Relaxed));
+                let living = living.filter(|pid| *pid != 0 && !self.ledger.was_killed(*pid));
+                if living.count() as u64 > PERMITS {
                     self.violation("more permits are in use than there are");
                 }
                 holders[self.number].store(0, Relaxed);

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{
     AtomicU8, AtomicU32, AtomicU64,
-    Ordering::{Relaxed, Release},
+    Ordering::{Acquire, Relaxed, Release},
 };
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,13 @@ pub(crate) struct Ledger {
     texts: [[AtomicU8; TEXT]; 8],
     /// What the runs keep: counts and models.
     pub(crate) counts: [AtomicU64; 64],
+    /// The processes that were killed last, noted before they are.
+    killed: [AtomicU64; KILLED_KEPT],
+    next_killed: AtomicU64,
 }
+
+/// So many; there are never as many workers.
+const KILLED_KEPT: usize = 256;
 
 impl Ledger {
     pub(crate) fn new() -> std::io::Result<&'static Ledger> {
@@ -67,6 +73,17 @@ impl Ledger {
         let at = self.next_event.fetch_add(1, Relaxed) as usize % EVENTS;
         self.events[at].0.store(now(), Relaxed);
         self.events[at].1.store((worker as u64) << 32 | u64::from(operation), Relaxed);
+    }
+
+    /// A process is about to be killed.
+    fn note_killed(&self, pid: i32) {
+        let at = self.next_killed.fetch_add(1, Relaxed) as usize % KILLED_KEPT;
+        self.killed[at].store(pid as u64, Release);
+    }
+
+    /// Whether a process was killed, or is about to be.
+    pub(crate) fn was_killed(&self, pid: u64) -> bool {
+        self.killed.iter().any(|killed| killed.load(Acquire) == pid)
     }
 
     /// A promise was broken.
@@ -170,6 +187,7 @@ impl<'w> Team<'w> {
             }
         } else if killing {
             // A quarter of them stopped first, so that it dies while it stands still.
+            self.ledger.note_killed(self.members[victim].child.pid());
             self.members[victim].child.kill();
             self.ledger.event(victim, KILLED);
             self.kills += 1;
@@ -192,6 +210,7 @@ impl<'w> Team<'w> {
             } else if member.seen.1.elapsed() > HANG {
                 let doing = self.ledger.doing[worker].load(Relaxed);
                 self.ledger.violation(worker, &format!("worker {worker} hangs, in operation {doing}"));
+                self.ledger.note_killed(member.child.pid());
                 member.child.kill();
             }
             if let Some(ended) = member.child.wait(Duration::ZERO) {
@@ -208,6 +227,7 @@ impl<'w> Team<'w> {
     /// Kills all.
     pub(crate) fn end(&mut self) {
         for member in &mut self.members {
+            self.ledger.note_killed(member.child.pid());
             member.child.kill();
         }
     }

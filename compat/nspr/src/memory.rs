@@ -77,12 +77,14 @@ pub(crate) fn open(
             Ok(Some(keyed)) => return Ok(keyed),
             Ok(None) => {}
             Err(failure) => {
-                // Another may have made it in this file before the lock was had here: then the file is not this call's
-                // to remove, or no path would lead to the segment.
-                if let Some(keyed) = found(&backing.identity)? {
-                    return Ok(keyed);
+                // Another may have made it in this file before the lock was had here, or the other kind's: then the file is
+                // not this call's to remove, or no path would lead to that segment.
+                let sibling = keyed::find(&backing.identity, kind.sibling());
+                match (found(&backing.identity), sibling) {
+                    (Ok(Some(keyed)), _) => return Ok(keyed),
+                    (Ok(None), Ok(None)) => backing.remove_if_created(),
+                    _ => {}
                 }
-                backing.remove_if_created();
                 return Err(failure);
             }
         }

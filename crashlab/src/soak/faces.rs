@@ -9,7 +9,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{BUSY, KEPT, NO_SPACE, UNIT, Worker};
 use crate::dropins::{self, System};
@@ -48,13 +48,13 @@ impl Faces {
                 Some(why) => println!("SKIPPED: {system:?} in the long run: {why}"),
             }
         }
-        let faces = Faces { command, dropins };
+        let mut faces = Faces { command, dropins };
         if faces.has(System::SystemV) {
             let made =
                 sem::get(UNIT_KEY, libc::IPC_CREAT).and_then(|id| sem::control(id, 0, libc::SETVAL, 1));
             if let Err(code) = made {
                 println!("SKIPPED: System V in the long run: {}", dropins::text("semget", code));
-                return Faces { dropins: Vec::new(), ..faces };
+                faces.dropins.retain(|system| *system != System::SystemV);
             }
         }
         faces
@@ -93,13 +93,11 @@ impl Faces {
     }
 }
 
-/// What may become of any call of a drop-in: what it meant was removed, or there was no memory.
-fn is_no_fault(code: c_int) -> bool {
-    matches!(code, libc::ENOENT | libc::EINVAL | libc::EIDRM | libc::EEXIST)
-}
+/// What a call gives for an id whose segment was removed meanwhile.
+const REMOVED: [c_int; 2] = [libc::EINVAL, libc::EIDRM];
 
 impl Worker<'_> {
-    /// Whatever face comes first from this number on that can be had.
+    /// One of the other faces; nothing if it cannot be had.
     pub(super) fn another_face(&mut self) {
         match self.random.below(6) {
             0 => self.command(),
@@ -153,11 +151,12 @@ impl Worker<'_> {
         }
     }
 
-    fn failed(&self, call: &str, code: c_int) {
+    /// A call that was refused: there was no memory, or somebody was stopped, or it is one of these.
+    fn failed(&self, call: &str, code: c_int, no_fault: &[c_int]) {
         match code {
             libc::ENOSPC | libc::ENOMEM => self.count(NO_SPACE),
             libc::EAGAIN | libc::EBUSY => self.count(BUSY),
-            code if is_no_fault(code) => {}
+            code if no_fault.contains(&code) => {}
             code => self.violation(&dropins::text(call, code)),
         }
     }
@@ -174,21 +173,13 @@ impl Worker<'_> {
             Ok(()) => {}
             // `ENOSPC` is the kernel's word too, for no memory for what is owed.
             Err(libc::EAGAIN) => return,
-            Err(code @ (libc::ENOSPC | libc::ENOMEM)) => return self.failed("semop", code),
+            Err(code @ (libc::ENOSPC | libc::ENOMEM)) => return self.failed("semop", code, &[]),
             Err(code) => return self.violation(&dropins::text("semop, to take", code)),
         }
         let holder = &self.ledger.counts[UNIT];
         let before = holder.swap(u64::from(std::process::id()), Relaxed);
-        if before != 0 {
-            // One that was killed has given up its unit some moments before the kernel says that it is dead.
-            let until = Instant::now() + Duration::from_millis(300);
-            let is_alive = || !matches!(process::state(before as i32), None | Some(b'Z' | b'X'));
-            while is_alive() && Instant::now() < until {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            if is_alive() {
-                self.violation("two have the one unit of a System V semaphore");
-            }
+        if before != 0 && !self.ledger.was_killed(before) {
+            self.violation("two have the one unit of a System V semaphore");
         }
         if self.random.once_in(8) {
             std::thread::sleep(Duration::from_micros(self.random.below(500)));
@@ -219,16 +210,16 @@ impl Worker<'_> {
         self.step(19);
         let id = match system_v::get(MEMORY_KEYS[self.random.below(2) as usize], libc::IPC_CREAT) {
             Ok(id) => id,
-            Err(code) => return self.failed("shmget", code),
+            Err(code) => return self.failed("shmget", code, &[]),
         };
         let address = match system_v::at(id) {
             Ok(address) => address,
-            Err(code) => return self.failed("shmat", code),
+            Err(code) => return self.failed("shmat", code, &REMOVED),
         };
         self.use_memory("System V's memory", address, system_v::SIZE);
         match system_v::status(id) {
             // What was removed may be found no more, though it is attached.
-            Err(code) => self.failed("IPC_STAT", code),
+            Err(code) => self.failed("IPC_STAT", code, &REMOVED),
             Ok(status) if (1..=self.processes).contains(&status.shm_nattch) => {}
             Ok(status) => {
                 self.violation(&format!("{} attachments by {} processes", status.shm_nattch, self.processes));
@@ -236,7 +227,7 @@ impl Worker<'_> {
         }
         if self.random.once_in(4) {
             if let Err(code) = system_v::rm(id) {
-                self.failed("IPC_RMID", code);
+                self.failed("IPC_RMID", code, &REMOVED);
             }
         }
         if let Err(code) = system_v::dt(address) {
@@ -253,7 +244,7 @@ impl Worker<'_> {
                     self.violation(&dropins::text("shmDestroy", code));
                 }
             }
-            Err(code) => self.failed("shmCreate", code),
+            Err(code) => self.failed("shmCreate", code, &[]),
         }
     }
 
@@ -261,7 +252,7 @@ impl Worker<'_> {
         self.step(21);
         let memory = match nspr::open(self.world, nspr::CREATE) {
             Ok(memory) => memory,
-            Err(code) => return self.failed("PR_OpenSharedMemory", code),
+            Err(code) => return self.failed("PR_OpenSharedMemory", code, &[]),
         };
         match nspr::at(memory) {
             Ok(address) => {
@@ -270,14 +261,14 @@ impl Worker<'_> {
                     self.violation(&dropins::text("PR_DetachSharedMemory", code));
                 }
             }
-            Err(code) => self.failed("PR_AttachSharedMemory", code),
+            Err(code) => self.failed("PR_AttachSharedMemory", code, &[]),
         }
         if let Err(code) = nspr::close_memory(memory) {
             self.violation(&dropins::text("PR_CloseSharedMemory", code));
         }
         if self.random.once_in(4) {
             if let Err(code) = nspr::delete_memory(self.world) {
-                self.failed("PR_DeleteSharedMemory", code);
+                self.failed("PR_DeleteSharedMemory", code, &[libc::ENOENT]);
             }
         }
     }

@@ -5,8 +5,8 @@
 //! longer than a second, 25 ms where somebody owes something: then it looks again, at all of it.
 //!
 //! A handler that runs before this thread first sleeps does not end the call; until then it is not counted among those who wait
-//! (`GETNCNT`), so that nobody sends it a signal for the sake of that. Nor does one that runs while it is awake between two sleeps, for
-//! some hundred nanoseconds.
+//! (`GETNCNT`), so that nobody sends it a signal for the sake of that. Nor does one that runs between that and its sleep, or while
+//! it is awake between two sleeps, for some hundred nanoseconds.
 
 use std::sync::atomic::{
     AtomicU32,
@@ -158,7 +158,7 @@ impl Call<'_> {
 fn wait(call: &Call<'_>, locked: Locked, blocked: usize, slot: Option<u32>) -> Result<(), i32> {
     let set = locked.set;
     let (mut locked, mut blocked, mut slot) = (locked, blocked, slot);
-    let mut ticket = None;
+    let (mut ticket, mut slept) = (None, false);
     loop {
         // Here the operations were found to have to wait, with the lock held since.
         // Who sleeps looks for the dead soon enough.
@@ -186,6 +186,7 @@ fn wait(call: &Call<'_>, locked: Locked, blocked: usize, slot: Option<u32>) -> R
             pid: call.pid,
             undo: slot.map(|slot| (call.owner, slot)),
             ticket,
+            slept,
         };
         match set.queue(&wanted, |range| call.using.more_waiters(range)) {
             Some(place) => {
@@ -193,7 +194,7 @@ fn wait(call: &Call<'_>, locked: Locked, blocked: usize, slot: Option<u32>) -> R
                 drop(locked);
                 match sleep(call, set, &place) {
                     Ended::With(result) => return result,
-                    Ended::Retry => {}
+                    Ended::Retry => slept = place.waiter.slept.load(Relaxed) != 0,
                 }
             }
             None => {
@@ -260,7 +261,8 @@ fn look(place: &Place) -> bool {
 
 fn sleep(call: &Call<'_>, set: Set, place: &Place) -> Ended {
     let (mut pace, mut looks) = (FIRST_SLEEP, 0);
-    if call.until.is_none_or(|until| kernel::monotonic() < until) && look(place) {
+    let is_counted = place.waiter.slept.load(Relaxed) != 0;
+    if !is_counted && call.until.is_none_or(|until| kernel::monotonic() < until) && look(place) {
         if let Some(ended) = told(place) {
             return call.ended(ended);
         }

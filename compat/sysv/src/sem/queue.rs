@@ -3,7 +3,7 @@
 //! A waiter is a place in the set's memory whose lock the waiting thread has. So the kernel tells if the thread is gone, at
 //! once and without being asked: counts of waiters are exact, and nothing is done for the dead. The queue is the waiters'
 //! numbers in the order of their coming. All of it is only touched with the set's lock held, but for a waiter's
-//! status, which its thread reads, and sleeps on.
+//! status, which its thread reads, and sleeps on, and its note that it has slept.
 //!
 //! After a death in the middle of a change the queue is made anew, from the waiters that are alive and still asked for something, by their tickets.
 
@@ -32,6 +32,8 @@ pub(super) struct Wanted<'o> {
     pub(super) undo: Option<(u64, u32)>,
     /// The ticket that it had before.
     pub(super) ticket: Option<u64>,
+    /// Whether it has slept before.
+    pub(super) slept: bool,
 }
 
 impl Set {
@@ -56,7 +58,7 @@ impl Set {
         waiter.slot.store(slot, Relaxed);
         waiter.count.store(wanted.operations.len() as u16, Relaxed);
         waiter.blocking.store(blocking(wanted.operations[wanted.blocked]), Relaxed);
-        waiter.slept.store(wanted.ticket.is_some().into(), Relaxed);
+        waiter.slept.store(wanted.slept.into(), Relaxed);
         if wanted.operations.len() <= FIT {
             for (at, operation) in waiter.operations.iter().zip(wanted.operations) {
                 at.store(operation.packed(), Relaxed);

@@ -36,7 +36,8 @@
 //! count first *helps* the one that stands there**: reads the count W, reads the state of the entry that it names,
 //! and if W says that (entry, generation) has taken, and the state is `CLAIMED` in that generation, makes it `HELD`;
 //! for `GIVE`, `RELEASING` is made `IDLE`. Only then it replaces W, by a compare-and-swap. (Signalling without
-//! permits leaves the operation in W as it is.) So of an entry whose holder is dead:
+//! permits leaves the operation in W as it is.) Where W names what the author's own entry did last, helping would find another
+//! stage than it waits for, the author's own, and is left out. So of an entry whose holder is dead:
 //!
 //! > its operation was done if and only if the count still names it, or its stage has gone on.
 //!
@@ -246,7 +247,7 @@ impl Entries {
         None
     }
 
-    /// The same, unless the count names an operation that is known to be over.
+    /// As [`help`](Entries::help), unless the count names an operation that is known to be over.
     #[inline]
     fn help_unless(&self, over: u64, count: u64) {
         if count & OPERATION != over {
@@ -285,12 +286,12 @@ impl Entries {
         let entry = &self.0[index];
         // Of what this entry did last, its taking, it knows.
         let over = operation(index, false, state.generation());
-        let mut seen = count.load(Relaxed);
+        let mut seen = count.load(Acquire);
         loop {
             self.help_unless(over, seen);
             let value = ((seen & VALUE) + u64::from(state.units())).min(VALUE);
             let given = operation(index, true, state.generation()) | value;
-            match count.compare_exchange_weak(seen, given, SeqCst, Relaxed) {
+            match count.compare_exchange_weak(seen, given, SeqCst, Acquire) {
                 Ok(_) => break,
                 Err(now) => seen = now,
             }

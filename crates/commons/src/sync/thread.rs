@@ -33,8 +33,9 @@
 //! A record belongs to one thread at a time and is never freed, because the kernel may walk it until the very end of
 //! a thread. Its memory is wiped in a forked child (`MADV_WIPEONFORK`; where the kernel has no such thing, by a
 //! handler of `fork`), and a wiped record is one that has not been set up: so a child, even of `_Fork`, finds out by
-//! the same look that finds a thread's first lock, and a guard that it inherited finds itself in no record. What has to
-//! outlive a fork, who owns the record, is in an [`Entry`] beside it.
+//! the same look that finds a thread's first lock, and a guard that it inherited finds itself in no record. (A signal's handler
+//! that calls `_Fork` in the middle of taking or giving back a lock, and returns in the child, is beyond this: locks are not for
+//! handlers.) What has to outlive a fork, who owns the record, is in an [`Entry`] beside it.
 //!
 //! A record is given back by a destructor of thread-local data, unless the thread still holds a lock then (a guard
 //! was forgotten): then it stays with the thread's key, to be taken over by the next thread that has the same key,
