@@ -58,7 +58,8 @@ const TABLE: &[Row] = &[
     (libc::SYS_fsync, "fsync", &[EIO, ENOSPC, EINTR, EROFS, EINVAL]),
     (libc::SYS_fdatasync, "fdatasync", &[EIO, ENOSPC, EINTR, EROFS, EINVAL]),
     (libc::SYS_flock, "flock", &[EAGAIN, EINTR, ENOLCK, EBADF, EINVAL]),
-    (libc::SYS_getdents64, "getdents64", &[ENOENT, ENOTDIR, EINVAL, EBADF, EIO]),
+    // Not ENOENT: that the directory is gone would be a lie, and means that nothing is left in it.
+    (libc::SYS_getdents64, "getdents64", &[ENOMEM, ENOTDIR, EINVAL, EBADF, EIO]),
     (libc::SYS_readlink, "readlink", &[EACCES, EIO, ENOENT, ENOMEM, ENAMETOOLONG]),
     (libc::SYS_readlinkat, "readlinkat", &[EACCES, EIO, ENOENT, ENOMEM, ENAMETOOLONG]),
     (libc::SYS_memfd_create, "memfd_create", &[EMFILE, ENFILE, ENOMEM, EINVAL, EPERM]),
