@@ -48,6 +48,9 @@ fn step(tracee: &mut Tracee, code: &Code, pc: u64) -> Stop {
     }
 }
 
+/// How often who is traced may have slept, waiting for others.
+const MOST_SLEEPS: usize = 40;
+
 /// A path that is longer than this is not followed.
 const LONGEST: usize = 4_000_000;
 
@@ -133,6 +136,10 @@ impl Trace {
                     });
                     if slept {
                         trace.slept.push(at);
+                        if trace.slept.len() > MOST_SLEEPS {
+                            // It looks again and again for what does not come: this is as far as it gets.
+                            return Ok(trace);
+                        }
                     }
                     match stop {
                         Ok(stop) => stop,
