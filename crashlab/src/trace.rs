@@ -49,7 +49,7 @@ fn step(tracee: &mut Tracee, code: &Code, pc: u64) -> Stop {
 }
 
 /// How often who is traced may have slept, waiting for others.
-const MOST_SLEEPS: usize = 40;
+const MOST_SLEEPS: usize = 4;
 
 /// A path that is longer than this is not followed.
 const LONGEST: usize = 4_000_000;
@@ -100,6 +100,11 @@ impl Trace {
             complete: false,
         };
         trace.go_on(tracee, code, steps, asleep)
+    }
+
+    /// Whether it ends with waiting for others, again and again.
+    pub(crate) fn ends_with_waiting(&self) -> bool {
+        self.slept.len() > MOST_SLEEPS
     }
 
     fn go_on(

@@ -25,6 +25,8 @@ pub(crate) fn run(bench: &mut Bench<'_>, trace: &Trace) {
                 continue;
             }
         };
+        // One that only waits for the other takes as long for each of its points.
+        let firsts = if beside.ends_with_waiting() { firsts.min(3) } else { firsts };
         for first in beside.sample(firsts, bench.extent.seed.wrapping_add(second as u64)) {
             if !bench.goes_on() {
                 return;

@@ -219,7 +219,8 @@ fn attachments(table: &Table, word: Word, entry: &Entry, id: c_int) -> Result<(u
         entry.flags.fetch_and(!LOCKED, Relaxed);
     }
     drop(file);
-    if holders.is_empty() && file::finish(table, entry, word, None) == Fate::Gone {
+    // Removed and held by nobody is gone, also where somebody else is just about to finish that.
+    if holders.is_empty() && file::finish(table, entry, word, None) != Fate::Live {
         return Err(libc::EINVAL);
     }
     Ok((holders.len() as u64, locked))

@@ -32,7 +32,7 @@ fn tidy_up(config: &Config) -> Result<(), Box<dyn Error>> {
     Node::<ipc::Service>::list(config, |node| {
         if let NodeState::Dead(dead) = node {
             // What cannot be removed shows in whether the service can be had.
-            let _ = dead.remove_stale_resources();
+            let _ = dead.try_remove_stale_resources();
         }
         CallbackProgression::Continue
     })?;
