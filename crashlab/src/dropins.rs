@@ -12,8 +12,9 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_uint, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+
+use crate::cargo;
 
 pub(crate) use commons_compat::place::System;
 
@@ -151,39 +152,16 @@ fn built(executable: &Path) -> &'static Result<(), String> {
     BUILT.get_or_init(|| build(executable))
 }
 
-/// Has cargo build the libraries, in the way in which the laboratory itself was built.
+/// Has cargo build the libraries and the command, in the way in which the laboratory itself was built.
 fn build(executable: &Path) -> Result<(), String> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"));
-    let target = executable.parent().and_then(Path::parent);
-    let (true, Some(target)) = (source.join("Cargo.lock").exists(), target) else {
-        return Err("the source is not there to build it from".into());
-    };
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args([
-        "build",
-        "--quiet",
-        "-p",
-        "commons-gpl",
-        "-p",
-        "commons-nspr",
-        "-p",
-        "commons-sysv",
-        "-p",
-        "commons-cli",
-    ]);
-    if executable.parent().is_some_and(|profile| profile.ends_with("release")) {
-        cargo.arg("--release");
+    let profile = executable.parent().unwrap_or(Path::new("/"));
+    let target = profile.parent().ok_or("there is no directory to build in")?;
+    let packages = ["commons-gpl", "commons-nspr", "commons-sysv", "commons-cli"];
+    let mut arguments: Vec<&str> = packages.iter().flat_map(|package| ["-p", package]).collect();
+    if profile.ends_with("release") {
+        arguments.push("--release");
     }
-    let done = cargo
-        .current_dir(source)
-        .arg("--target-dir")
-        .arg(target)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .map_err(|error| format!("cargo cannot be started: {error}"))?;
-    if done.success() { Ok(()) } else { Err(format!("cargo could not build it: {done}")) }
+    cargo::build(arguments, target)
 }
 
 fn open(beside: &Path, system: System, built: &Result<(), String>) -> Result<*mut c_void, String> {

@@ -9,6 +9,7 @@ compile_error!("the crash laboratory steps through programs on Linux, on x86-64 
 mod args;
 mod board;
 mod campaign;
+mod cargo;
 mod code;
 mod dropins;
 mod errors;

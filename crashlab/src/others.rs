@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::cargo;
 use crate::random::Random;
 
 /// A library, and what is done with it.
@@ -163,19 +164,7 @@ fn built_by_cargo() -> Result<Vec<String>, String> {
     let executable = std::env::current_exe().map_err(|error| error.to_string())?;
     let target = executable.parent().and_then(Path::parent).ok_or("there is no directory to build in")?;
     let target = target.join("others");
-    let done = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--release", "--manifest-path"])
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("others/iceoryx2/Cargo.toml"))
-        .arg("--target-dir")
-        .arg(&target)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .map_err(|error| format!("cargo cannot be started: {error}"))?;
-    if !done.success() {
-        return Err(format!("cargo could not build it: {done}"));
-    }
+    cargo::build(["--release", "--manifest-path", "crashlab/others/iceoryx2/Cargo.toml"], &target)?;
     Ok(vec![target.join("release/crashlab-iceoryx2").to_string_lossy().into_owned()])
 }
 

@@ -431,7 +431,7 @@ impl<'w> Worker<'w> {
             Ok(permit) => {
                 holders[self.number].store(u64::from(std::process::id()), Relaxed);
                 let living = holders.iter().map(|holder| holder.load(Relaxed));
-                let living = living.filter(|pid| *pid != 0 && !self.ledger.was_killed(*pid));
+                let living = living.filter(|pid| *pid != 0 && self.ledger.is_living(*pid));
                 if living.count() as u64 > PERMITS {
                     self.violation("more permits are in use than there are");
                 }

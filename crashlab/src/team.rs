@@ -38,13 +38,9 @@ pub(crate) struct Ledger {
     texts: [[AtomicU8; TEXT]; 8],
     /// What the runs keep: counts and models.
     pub(crate) counts: [AtomicU64; 64],
-    /// The processes that were killed last, noted before they are.
-    killed: [AtomicU64; KILLED_KEPT],
-    next_killed: AtomicU64,
+    /// The process of each worker, until it is about to be killed.
+    living: [AtomicU64; MOST],
 }
-
-/// So many; there are never as many workers.
-const KILLED_KEPT: usize = 256;
 
 impl Ledger {
     pub(crate) fn new() -> std::io::Result<&'static Ledger> {
@@ -75,15 +71,9 @@ impl Ledger {
         self.events[at].1.store((worker as u64) << 32 | u64::from(operation), Relaxed);
     }
 
-    /// A process is about to be killed.
-    fn note_killed(&self, pid: i32) {
-        let at = self.next_killed.fetch_add(1, Relaxed) as usize % KILLED_KEPT;
-        self.killed[at].store(pid as u64, Release);
-    }
-
-    /// Whether a process was killed, or is about to be.
-    pub(crate) fn was_killed(&self, pid: u64) -> bool {
-        self.killed.iter().any(|killed| killed.load(Acquire) == pid)
+    /// Whether a process is a worker that is not about to be killed. Only the laboratory writes who is.
+    pub(crate) fn is_living(&self, pid: u64) -> bool {
+        self.living.iter().any(|living| living.load(Acquire) == pid)
     }
 
     /// A promise was broken.
@@ -169,6 +159,7 @@ impl<'w> Team<'w> {
             }
             pid => Child::of(pid),
         };
+        self.ledger.living[worker].store(child.pid() as u64, Release);
         Member { child, seen: (0, Instant::now()), stopped_until: None }
     }
 
@@ -187,8 +178,7 @@ impl<'w> Team<'w> {
             }
         } else if killing {
             // A quarter of them stopped first, so that it dies while it stands still.
-            self.ledger.note_killed(self.members[victim].child.pid());
-            self.members[victim].child.kill();
+            self.kill(victim);
             self.ledger.event(victim, KILLED);
             self.kills += 1;
             self.members[victim] = self.start(victim);
@@ -210,10 +200,9 @@ impl<'w> Team<'w> {
             } else if member.seen.1.elapsed() > HANG {
                 let doing = self.ledger.doing[worker].load(Relaxed);
                 self.ledger.violation(worker, &format!("worker {worker} hangs, in operation {doing}"));
-                self.ledger.note_killed(member.child.pid());
-                member.child.kill();
+                self.kill(worker);
             }
-            if let Some(ended) = member.child.wait(Duration::ZERO) {
+            if let Some(ended) = self.members[worker].child.wait(Duration::ZERO) {
                 let doing = self.ledger.doing[worker].load(Relaxed);
                 self.ledger.violation(
                     worker,
@@ -226,10 +215,15 @@ impl<'w> Team<'w> {
 
     /// Kills all.
     pub(crate) fn end(&mut self) {
-        for member in &mut self.members {
-            self.ledger.note_killed(member.child.pid());
-            member.child.kill();
+        for worker in 0..self.members.len() {
+            self.kill(worker);
         }
+    }
+
+    /// Kills one, and waits until it is gone; it is noted before that it does not live.
+    fn kill(&mut self, worker: usize) {
+        self.ledger.living[worker].store(0, Release);
+        self.members[worker].child.kill();
     }
 
     /// How many operations were done.

@@ -178,7 +178,7 @@ impl Worker<'_> {
         }
         let holder = &self.ledger.counts[UNIT];
         let before = holder.swap(u64::from(std::process::id()), Relaxed);
-        if before != 0 && !self.ledger.was_killed(before) {
+        if before != 0 && self.ledger.is_living(before) {
             self.violation("two have the one unit of a System V semaphore");
         }
         if self.random.once_in(8) {
