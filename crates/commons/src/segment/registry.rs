@@ -73,9 +73,8 @@ static TABLE: Table<Attached> = Table::new();
 #[derive(Debug)]
 pub(crate) struct Seat {
     slot: Slot,
-    /// The process image that it belongs to, and where the number of the one that asks stands.
+    /// The process image that it belongs to.
     image: u64,
-    asking: &'static AtomicU64,
     /// The mapping that pins the lock.
     pin: NonNull<u8>,
     page: usize,
@@ -93,10 +92,16 @@ impl Seat {
         self.slot.number()
     }
 
+    /// The [number](process::image) of the process image that it belongs to.
+    #[inline]
+    pub(crate) fn image(&self) -> u64 {
+        self.image
+    }
+
     /// Whether it is this process's, and not that of one that it was forked from.
     #[inline]
     pub(crate) fn is_mine(&self) -> bool {
-        self.asking.load(Relaxed) == self.image
+        process::image_is(self.image)
     }
 
     fn take(open: impl Fn() -> Option<OwnedFd>, page: usize) -> Option<Seat> {
@@ -113,7 +118,7 @@ impl Seat {
             }
             let pin = map::pin(fd.as_fd(), page).ok()?;
             if (forks != process::FORKING && forks == process::forks()) || !patience.pause() {
-                return Some(Seat { slot, image, asking: process::image_word(), pin, page });
+                return Some(Seat { slot, image, pin, page });
             }
             // The child's copy of the descriptor, if there is one, must keep nothing.
             let _ = lock::unlock_all(fd.as_fd());
@@ -202,9 +207,9 @@ fn take_out(row: &Row<Attached>) {
 #[derive(Clone, Copy)]
 pub(crate) struct Registered<'o> {
     row: &'static Row<Attached>,
-    /// Where in the range the object begins.
+    /// Where the object begins.
     #[allow(dead_code, reason = "as `offset`")]
-    within: usize,
+    address: usize,
     borrowed: PhantomData<&'o ()>,
 }
 
@@ -217,17 +222,17 @@ thread_local! {
 #[inline]
 pub(crate) fn find<T: ?Sized>(object: &T) -> Option<Registered<'_>> {
     let address = ptr::from_ref(object).cast::<()>().addr();
-    let at = |row: &'static Row<Attached>| {
-        let (start, _, ()) = row.covering(address, |_| ())?;
-        Some(Registered { row, within: address - start, borrowed: PhantomData })
+    let row = match LAST.get() {
+        Some(row) if row.covering(address, |_| ()).is_some() => row,
+        _ => search(address)?,
     };
-    LAST.get().and_then(at).or_else(|| search(at))
+    Some(Registered { row, address, borrowed: PhantomData })
 }
 
 #[cold]
-fn search<'o>(at: impl Fn(&'static Row<Attached>) -> Option<Registered<'o>>) -> Option<Registered<'o>> {
-    let found = TABLE.rows().find_map(at)?;
-    LAST.set(Some(found.row));
+fn search(address: usize) -> Option<&'static Row<Attached>> {
+    let found = TABLE.rows().find(|row| row.covering(address, |_| ()).is_some())?;
+    LAST.set(Some(found));
     Some(found)
 }
 
@@ -245,12 +250,12 @@ impl<'o> Registered<'o> {
     /// Where in the segment the object begins.
     #[allow(dead_code, reason = "for those who show objects")]
     pub(crate) fn offset(&self) -> u64 {
-        self.row.of.offset.load(Relaxed) + self.within as u64
+        self.row.of.offset.load(Relaxed) + (self.address - self.row.range().0) as u64
     }
 
     /// This process's seat, taken if it has none yet; `None` if it cannot be had.
     #[inline]
-    pub(crate) fn seat(&self) -> Option<&'o Seat> {
+    pub(crate) fn seat(self) -> Option<&'o Seat> {
         // SAFETY: null, or a seat that stays as long as the row; see the type.
         match unsafe { self.row.of.seat.load(Acquire).as_ref() } {
             Some(seat) if seat.is_mine() => Some(seat),
@@ -259,7 +264,7 @@ impl<'o> Registered<'o> {
     }
 
     #[cold]
-    fn take_seat(&self) -> Option<&'o Seat> {
+    fn take_seat(self) -> Option<&'o Seat> {
         let place = &self.row.of.seat;
         let seen = place.load(Acquire);
         // SAFETY: as in `seat`.

@@ -252,11 +252,12 @@ impl Semaphore {
         self.acquire_or(|| Deadline::At(moment))
     }
 
-    #[inline]
+    // Always: a permit that is returned by way of memory is read before it has got there.
+    #[inline(always)]
     fn acquire_or(&self, deadline: impl FnOnce() -> Deadline) -> Result<Permit<'_>, SyncError> {
         let seat = primitive::home(self).ok_or(SyncError::NoSegment)?.seat().ok_or(NAMELESS)?;
         match self.entries.take(&self.count.0, seat) {
-            Ok((claim, _)) => Ok(Permit { semaphore: self, seat, claim }),
+            Ok((claim, _)) => Ok(Permit { semaphore: self, claim }),
             Err(lacking) => self.acquire_slowly(seat, deadline(), lacking),
         }
     }
@@ -270,7 +271,7 @@ impl Semaphore {
     ) -> Result<Permit<'s>, SyncError> {
         let home = primitive::home(self).ok_or(SyncError::NoSegment)?;
         let take = || self.entries.take(&self.count.0, seat);
-        let permit = |claim| Permit { semaphore: self, seat, claim };
+        let permit = |claim| Permit { semaphore: self, claim };
         if deadline.is_now() {
             let lacking =
                 if self.recover(home) { take().map(|(claim, _)| permit(claim)) } else { Err(lacking) };
@@ -341,15 +342,13 @@ impl fmt::Debug for Semaphore {
 #[must_use = "dropping the permit gives the unit back"]
 pub struct Permit<'s> {
     semaphore: &'s Semaphore,
-    seat: &'s Seat,
     claim: Claim,
 }
 
 impl Drop for Permit<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        if self.seat.is_mine() && self.semaphore.entries.give(&self.semaphore.count.0, self.seat, self.claim)
-        {
+        if self.claim.is_mine() && self.semaphore.entries.give(&self.semaphore.count.0, self.claim) {
             self.semaphore.queue.added();
         }
     }

@@ -403,9 +403,14 @@ impl Seat {
         self.0.into()
     }
 
-    pub(crate) fn is_mine(&self) -> bool {
-        self.0 == thread_id()
+    pub(crate) fn image(&self) -> u64 {
+        self.0.into()
     }
+}
+
+/// What tells the calling process from others.
+pub(crate) fn image() -> u64 {
+    thread_id().into()
 }
 
 pub(crate) struct Look;

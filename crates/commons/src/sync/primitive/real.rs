@@ -9,6 +9,7 @@ use crate::sys::{self, robust};
 
 pub(crate) use crate::segment::registry::{Registered as Home, Seat, find as home};
 pub(crate) use crate::sys::futex::{Change, Waited};
+pub(crate) use crate::sys::process::image;
 pub(crate) use crate::sys::robust::{Head, thread_exists, thread_exists_here};
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 

@@ -68,15 +68,11 @@ pub(crate) fn image() -> u64 {
     if known == 0 { number_image() } else { known }
 }
 
-/// The word in which [`image`] stands; a forked child finds 0 there until it has asked for its own number.
-pub(crate) fn image_word() -> &'static AtomicU64 {
-    loop {
-        image();
-        // SAFETY: as in `image`.
-        if let Some(word) = unsafe { WIPED.load(Acquire).as_ref() } {
-            return word;
-        }
-    }
+/// Whether this process is the one whose [`image`] said that.
+#[inline]
+pub(crate) fn image_is(number: u64) -> bool {
+    // SAFETY: as in `image`. A forked child finds 0 there until it has asked for its own number, which is another one.
+    unsafe { WIPED.load(Acquire).as_ref() }.is_some_and(|word| word.load(Relaxed) == number)
 }
 
 #[cold]
