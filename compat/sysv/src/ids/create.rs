@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
+use commons::sync::{LockError, LockResult, MutexGuard, SyncError};
 use commons_compat::code;
 use libc::c_int;
 
@@ -11,7 +12,7 @@ use super::{INDEX_BITS, Kind, SEQUENCES, index};
 use crate::kernel::{self, Descriptor, Lock, Range};
 use crate::quiet::Quiet;
 
-/// The byte of a table's file that is the lock: below those by which segments are held.
+/// The byte of a table's file that is the lock on disk: below those by which segments are held.
 const BYTE: Range = Range { start: commons::slot::GROW - 1, len: 1 };
 
 /// How long who looks for a key waits for one that creates: nanoseconds.
@@ -48,31 +49,99 @@ pub(crate) enum Created {
 /// A table that this process has the lock of.
 pub(crate) struct Locked<'t> {
     table: &'t Table,
-    file: Descriptor,
+    /// Given back when dropped.
+    _lock: TableLock<'t>,
 }
 
-impl Drop for Locked<'_> {
+/// The lock, taken.
+enum TableLock<'t> {
+    InMemory(#[allow(dead_code, reason = "for its drop")] MutexGuard<'t, ()>),
+    OnDisk(Descriptor),
+}
+
+impl Drop for TableLock<'_> {
     fn drop(&mut self) {
-        // Before closing: a program that is being started has a copy of the descriptor.
-        let _ = kernel::try_lock(&self.file, Lock::Nothing, BYTE);
+        if let TableLock::OnDisk(file) = self {
+            // Before closing: a program that is being started has a copy of the descriptor.
+            let _ = kernel::try_lock(file, Lock::Nothing, BYTE);
+        }
+    }
+}
+
+impl<'t> TableLock<'t> {
+    fn wait(table: &'t Table) -> Result<Option<TableLock<'t>>, c_int> {
+        if table.namespace.is_in_memory() {
+            return TableLock::whole(table, table.header().lock.lock()).map(Some);
+        }
+        let Some(file) = TableLock::file(table)? else { return Ok(None) };
+        kernel::wait_lock(&file, Lock::Write, BYTE)?;
+        Ok(Some(TableLock::OnDisk(file)))
+    }
+
+    /// The same, doing something else as long as another has it.
+    fn wait_doing(
+        table: &'t Table,
+        mut meanwhile: impl FnMut() -> bool,
+    ) -> Result<Option<TableLock<'t>>, c_int> {
+        if table.namespace.is_in_memory() {
+            loop {
+                match table.header().lock.try_lock() {
+                    Err(LockError::Failed(SyncError::WouldBlock)) if meanwhile() => return Ok(None),
+                    Err(LockError::Failed(SyncError::WouldBlock)) => kernel::pause(),
+                    other => return TableLock::whole(table, other).map(Some),
+                }
+            }
+        }
+        let Some(file) = TableLock::file(table)? else { return Ok(None) };
+        while !kernel::try_lock(&file, Lock::Write, BYTE)? {
+            if meanwhile() {
+                return Ok(None);
+            }
+            kernel::pause();
+        }
+        Ok(Some(TableLock::OnDisk(file)))
+    }
+
+    /// The table's file, opened to be locked; `None` if it is gone.
+    fn file(table: &Table) -> Result<Option<Descriptor>, c_int> {
+        match kernel::open(table.path(), libc::O_RDWR) {
+            Err(libc::ENOENT) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// The lock of memory, also after its owner's death: what that left, `changes` tells.
+    fn whole(table: &'t Table, had: LockResult<MutexGuard<'t, ()>>) -> Result<TableLock<'t>, c_int> {
+        match had {
+            Ok(guard) => Ok(TableLock::InMemory(guard)),
+            Err(LockError::OwnerDied(guard)) => Ok(TableLock::InMemory(guard.recover())),
+            // Nobody here leaves it like that, but bytes can say so.
+            Err(LockError::Failed(SyncError::Unrecoverable)) => {
+                let lock = &table.header().lock;
+                lock.reset();
+                match lock.lock() {
+                    Err(LockError::Failed(error)) => Err(error.raw_os_error()),
+                    had => TableLock::whole(table, had),
+                }
+            }
+            Err(LockError::Failed(error)) => Err(error.raw_os_error()),
+        }
     }
 }
 
 impl Table {
     /// Takes the lock, and repairs what its last owner may have left; `None` if the table is stale.
     pub(crate) fn lock(&self, _: &Quiet) -> Result<Option<Locked<'_>>, c_int> {
-        let file = match kernel::open(self.path(), libc::O_RDWR) {
-            Err(libc::ENOENT) => return Ok(None),
-            other => other?,
-        };
-        kernel::wait_lock(&file, Lock::Write, BYTE)?;
-        self.locked(file)
+        match TableLock::wait(self)? {
+            Some(lock) => self.locked(lock),
+            None => Ok(None),
+        }
     }
 
     /// What follows when the lock was had.
-    fn locked(&self, file: Descriptor) -> Result<Option<Locked<'_>>, c_int> {
-        let locked = Locked { table: self, file };
-        if !self.is(&locked.file)? {
+    fn locked<'t>(&'t self, lock: TableLock<'t>) -> Result<Option<Locked<'t>>, c_int> {
+        let locked = Locked { table: self, _lock: lock };
+        if !self.is_named()? {
             return Ok(None);
         }
         if self.header().changes.load(Acquire) % 2 != 0 {
@@ -89,20 +158,19 @@ impl Table {
         key: i32,
         _: &Quiet,
     ) -> Result<Option<(i32, Word, &Entry)>, c_int> {
-        let file = match kernel::open(self.path(), libc::O_RDWR) {
-            Err(libc::ENOENT) => return Ok(None),
-            other => other?,
-        };
         let begun = kernel::monotonic();
-        while !kernel::try_lock(&file, Lock::Write, BYTE)? {
+        let mut found_in_all = None;
+        let lock = TableLock::wait_doing(self, || {
             if kernel::monotonic() - begun > PATIENCE {
-                if let Ok(found) = self.find_in_all(key) {
-                    return Ok(found);
-                }
+                found_in_all = self.find_in_all(key).ok();
             }
-            kernel::pause();
+            found_in_all.is_some()
+        })?;
+        match (found_in_all, lock) {
+            (Some(found), _) => Ok(found),
+            (None, Some(lock)) => Ok(self.locked(lock)?.and_then(|locked| locked.find(key))),
+            (None, None) => Ok(None),
         }
-        Ok(self.locked(file)?.and_then(|locked| locked.find(key)))
     }
 
     /// Creates an entry, unless there is one with its key. `publish` gives the id's file its name, and says whether
@@ -172,7 +240,7 @@ impl<'t> Locked<'t> {
             let entries = ((free / STEP + 1) * STEP).min(kind.indices());
             let bytes = Table::bytes(kind, entries) as u64;
             table.handle()?.grow(bytes).map_err(|error| code::errno(&error))?;
-            table.is(&self.file)?;
+            table.is_named()?;
         }
         Ok(free)
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{
     fence,
 };
 
+use commons::sync::Mutex;
 use commons_compat::sysv;
 
 /// Where the lists of entries begin.
@@ -35,6 +36,8 @@ pub(super) struct Header {
     pub(super) removed: AtomicU32,
     /// When to look next for removed entries that nobody holds: nanoseconds of the monotonic clock.
     pub(super) look: AtomicU64,
+    /// The table's lock, where that is in memory.
+    pub(super) lock: Mutex<()>,
 }
 
 /// The states of an entry.

@@ -27,19 +27,23 @@
 //!
 //! # The lock
 //!
-//! Creating, and changing permissions, is for one process at a time: whoever has an open-file-description lock on a byte
-//! of the table's file. Not a mutex in shared memory, for whose owner there is a thread id: those mean nothing in
-//! another container or after a reboot, and the namespace may be shared by the one and survive the other. It costs
-//! opening a file; looking up takes no lock.
+//! Creating, and changing permissions, is for one process at a time: whoever has a [`Mutex`](commons::sync::Mutex) in
+//! the header. A namespace on a disk survives a reboot, and a thread id in a mutex does not: there it is an
+//! open-file-description lock on a byte of the table's file, which costs opening that. All who use a namespace find it
+//! of the same kind. Looking up takes no lock.
 //!
 //! # Why a crash is safe
 //!
-//! The kernel gives the lock back. Whoever has it next sees from `changes`, which is odd during a creation, that one did
+//! The kernel gives the lock back, or the mutex with word of a death, in whatever container. Whoever has it next sees
+//! from `changes`, which is odd during a creation, that one did
 //! not come to its end, and *repairs*: the lists are made anew from the words, and files that no word speaks of are
 //! removed. So it does not matter in which order the rest of a creation is done, but for two things: index and sequence
 //! number are noted before they are used, so that no id is given out twice, and the word comes last, so that an entry is
 //! seen with its fields and file or not at all. A removal is a single step; what has to follow it is done by whoever
 //! comes across a removed entry that nobody holds.
+//!
+//! Left open: a program that writes a living thread's id over the mutex holds up all who create, as it would by any other
+//! damage to the table; looking up goes on.
 //!
 //! # Why looking up needs no lock
 //!

@@ -15,7 +15,7 @@ use libc::c_int;
 
 use super::layout::{BUCKETS, ENTRY, Entry, Header, State, Word};
 use super::{Kind, index};
-use crate::kernel::{self, Descriptor};
+use crate::kernel;
 use crate::quiet::Quiet;
 
 /// Entries by which a table grows.
@@ -135,15 +135,18 @@ impl Table {
             .map_err(|error| code::errno(&error))
     }
 
-    /// Whether this is the table's file; notes how many entries it has by now.
-    pub(super) fn is(&self, file: &Descriptor) -> Result<bool, c_int> {
-        let stat = kernel::stat(file)?;
-        if (stat.device, stat.inode) != (self.device, self.inode) {
-            return Ok(false);
+    /// Whether the table's name still means its file: else whoever comes next makes a new one. Notes how many entries
+    /// it has by now.
+    pub(super) fn is_named(&self) -> Result<bool, c_int> {
+        let stat = match kernel::stat_path(&self.path) {
+            Err(libc::ENOENT) => return Ok(false),
+            other => other?,
+        };
+        let is = (stat.device, stat.inode) == (self.device, self.inode);
+        if is {
+            self.entries.fetch_max(Table::entries_in(self.kind, stat.size), Relaxed);
         }
-        self.entries.fetch_max(Table::entries_in(self.kind, stat.size), Relaxed);
-        // A name that is gone: whoever comes next makes a new table.
-        Ok(stat.names > 0)
+        Ok(is)
     }
 
     #[inline]

@@ -6,7 +6,11 @@ use super::*;
 use crate::quiet::Quiet;
 
 fn table(kind: Kind) -> (tempfile::TempDir, Table) {
-    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    table_in("/dev/shm", kind)
+}
+
+fn table_in(parent: &str, kind: Kind) -> (tempfile::TempDir, Table) {
+    let directory = tempfile::tempdir_in(parent).unwrap();
     let table = Table::open_in(kind, directory.path()).unwrap();
     (directory, table)
 }
@@ -115,7 +119,14 @@ fn forked(function: impl FnOnce()) {
 
 #[test]
 fn a_creation_that_did_not_end_leaves_nothing() {
-    let (directory, table) = table(Kind::Memory);
+    // In memory, and on what is a disk unless the machine has none.
+    for parent in ["/dev/shm", "/var/tmp"] {
+        a_creation_that_did_not_end_leaves_nothing_in(parent);
+    }
+}
+
+fn a_creation_that_did_not_end_leaves_nothing_in(parent: &str) {
+    let (directory, table) = table_in(parent, Kind::Memory);
     let path = |id: i32| directory.path().join(format!("shm.{id}"));
     let first = create(&table, 1);
     free(&table, first);
