@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,18 @@ fn wait_for(place: &Place, file: &str) {
 fn hold(place: &Place, script: &str) -> Child {
     let script = format!("cd '{}'; {script}", place.directory().display());
     let arguments = ["hold", "x", "--size", "4096", "--", "sh", "-c", &script];
-    place.command(&arguments).stdin(Stdio::null()).spawn().unwrap()
+    let mut command = place.command(&arguments);
+    let by_default = || {
+        for signal in [libc::SIGHUP, libc::SIGINT] {
+            // SAFETY: sets what a process begins with. Else who runs the tests in the background has these ignored,
+            // and no shell can trap what it finds ignored.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: what is called may be called between fork and exec.
+    unsafe { command.pre_exec(by_default) };
+    command.stdin(Stdio::null()).spawn().unwrap()
 }
 
 #[test]

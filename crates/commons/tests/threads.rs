@@ -6,6 +6,7 @@ use std::cell::UnsafeCell;
 use std::time::Duration;
 
 use commons::sync::{AutoEvent, Barrier, Condvar, Event, Mutex, Once, OnceLock, RwLock, Semaphore, SeqLock};
+use commons::{Namespace, SegmentOptions};
 
 const THREADS: usize = 4;
 const ROUNDS: u64 = 3_000;
@@ -187,4 +188,32 @@ fn a_semaphore_of_one_orders_what_it_guards() {
         }
     });
     assert_eq!(data.get(), THREADS as u64 * ROUNDS);
+}
+
+/// Each thread may enter the attachment for the first time, and take what makes it missed, at the same moment. (The
+/// moment is short: if what one of them entered is taken out again, this is seen to fail with a pause before that.)
+#[test]
+fn permits_of_threads_that_attach_an_object_at_once_are_not_given_back() {
+    const ROUNDS: usize = 300;
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let namespace = Namespace::at(directory.path()).unwrap();
+    let options = SegmentOptions::new().namespace(&namespace).size(4096);
+    let segment = options.create("permits").unwrap();
+    for _ in 0..ROUNDS {
+        let attachment = segment.attach().unwrap();
+        let all_there = std::sync::Barrier::new(THREADS);
+        all(|_| {
+            all_there.wait();
+            let semaphore: &Semaphore = attachment.object(0).unwrap();
+            semaphore.post(1).unwrap();
+            let permit = semaphore.acquire().unwrap();
+            all_there.wait();
+            assert!(semaphore.try_acquire().is_err(), "all units are out");
+            all_there.wait();
+            drop(permit);
+            all_there.wait();
+            semaphore.wait();
+        });
+        assert_eq!(attachment.object::<Semaphore>(0).unwrap().value(), 0);
+    }
 }

@@ -56,6 +56,8 @@ pub(super) struct Attached {
     page: AtomicUsize,
     /// This process's seat, or that of the process that it was forked from, or null.
     seat: AtomicPtr<Seat>,
+    /// Another row of the same attachment, or null.
+    also: AtomicPtr<Row<Attached>>,
 }
 
 impl Blank for Attached {
@@ -64,6 +66,7 @@ impl Blank for Attached {
         offset: AtomicU64::new(0),
         page: AtomicUsize::new(0),
         seat: AtomicPtr::new(null_mut()),
+        also: AtomicPtr::new(null_mut()),
     };
 }
 
@@ -138,7 +141,8 @@ impl Drop for Seat {
     }
 }
 
-/// An attachment's row, if it is entered.
+/// An attachment's row, if it is entered. Of threads that enter it for the first time at once each makes a row, and all
+/// stay: what was found in one of them is in use.
 pub(super) struct Registration(AtomicPtr<Row<Attached>>);
 
 /// What is entered for an attachment.
@@ -172,16 +176,19 @@ impl Registration {
             of.page.store(range.page, Relaxed);
         });
         let new = ptr::from_ref(row).cast_mut();
-        if self.0.compare_exchange(null_mut(), new, AcqRel, Relaxed).is_err() {
-            take_out(row);
+        let mut others = null_mut();
+        while let Err(now) = self.0.compare_exchange(others, new, AcqRel, Acquire) {
+            row.of.also.store(now, Relaxed);
+            others = now;
         }
     }
 
     /// Takes it out; its seat is given up. To be called before the range is unmapped, as its last use.
     pub(super) fn end(&mut self) {
-        let row = std::mem::replace(self.0.get_mut(), null_mut());
+        let mut next = std::mem::replace(self.0.get_mut(), null_mut());
         // SAFETY: rows live for ever.
-        if let Some(row) = unsafe { row.as_ref() } {
+        while let Some(row) = unsafe { next.as_ref() } {
+            next = row.of.also.swap(null_mut(), Relaxed);
             take_out(row);
         }
     }

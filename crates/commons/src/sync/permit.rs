@@ -30,8 +30,7 @@
 //! says the same, and whoever makes it name another writes it first. So a thread that takes and gives alone writes
 //! two stages instead of four.
 //!
-//! If the value is found too small, an entry goes back from `CLAIMED` to its `IDLE` of before, so that the generation
-//! counts operations that were done.
+//! If the value is found too small, an entry goes back from `CLAIMED` to its `IDLE` of before.
 //!
 //! # Why a crash between any two steps is safe
 //!
@@ -71,10 +70,12 @@
 //! # What is left open
 //!
 //! *A stopped helper.* One that read the count and the state, and is stopped before its swap, does harm if at its
-//! waking the entry has the same state again, its 2^57th use later: never. One that is stopped between its two reads
-//! does harm if the entry is then in the same generation, its 2^25th use later or a multiple of that (a third of a
-//! second at least), and in that very use its step is not done yet, and the holder dies within these few
-//! instructions: then a unit too many is given back, or one too few.
+//! waking the entry has the same state again, its 2^57th use later: never. One that is stopped after it read the count
+//! may find there at its waking, the entry's 2^25th use later or a multiple of that (a third of a second at least),
+//! the same count in all its 64 bits, and then helps, or has helped, another use than the one that it replaces. So it
+//! helps again after its swap: the operation stood there at that moment. What is left is that in that very use its
+//! holder dies within the few instructions in which its step is not done yet, or the helper dies between its swap and
+//! that second help and then the holder without another step: then a unit too many is given back, or one too few.
 //!
 //! *A slot's number comes again.* A number is the process's id and a counter of 16 bits that starts at random. If a
 //! new process gets a dead one's id, and the counter agrees, then the dead one's permits stay out as long as the
@@ -83,8 +84,8 @@
 //! seats.
 //!
 //! *A kernel that errs.* If the kernel says that a living holder's slot is nobody's, its permit is given back while
-//! it is in use, and its drop does nothing: the entry is no longer in that generation. (A drop in the very moment of
-//! the giving back may give a second time.)
+//! it is in use, and its drop does nothing: the entry is no longer in that generation. A drop while the recoverer is at
+//! it may give a second time, and the recoverer may then take the entry from whoever claimed it next.
 //!
 //! *Bytes that others write.* Any value of any word is a state: a permit whose entry is not as it left it gives
 //! nothing back; an entry with a holder that was never a slot is recovered, and its units are given; the value stays
@@ -248,7 +249,7 @@ impl Entries {
         };
         let entry = &self.0[index];
         let before = State(entry.state.load(Relaxed));
-        let claimed = before.at(CLAIMED).next();
+        let claimed = before.next().at(CLAIMED);
         entry.state.store(claimed.0, Release);
         let claim = Claim::new(claimed.taking(index), seat.image());
         // What this entry did last is over, since it was free. `HELD` is left to whoever replaces this operation.
@@ -274,7 +275,10 @@ impl Entries {
             };
             self.help(seen);
             match count.compare_exchange_weak(seen, claimed.taking(index) | left, SeqCst, SeqCst) {
-                Ok(_) => return Some(left as u32),
+                Ok(_) => {
+                    self.help(seen);
+                    return Some(left as u32);
+                }
                 Err(now) => seen = now,
             }
         }
@@ -289,7 +293,8 @@ impl Entries {
         Some(index)
     }
 
-    /// Lets the entry that the count names go on to the stage that this says, before the count names another.
+    /// Lets the entry that the count names go on to the stage that this says, before the count names another. And once
+    /// more after that, for whoever was stopped in between: see [what is left open](self).
     #[cold]
     fn help(&self, count: u64) {
         let index = (count >> INDEX_AT) as usize % 64 % ENTRIES;
@@ -336,7 +341,10 @@ impl Entries {
             self.help(seen);
             let given = state.giving(index) | ((seen & VALUE) + 1).min(VALUE);
             match count.compare_exchange_weak(seen, given, SeqCst, Acquire) {
-                Ok(_) => break,
+                Ok(_) => {
+                    self.help(seen);
+                    break;
+                }
                 Err(now) => seen = now,
             }
         }
