@@ -68,48 +68,48 @@ impl Drop for TableLock<'_> {
     }
 }
 
-impl<'t> TableLock<'t> {
-    fn wait(table: &'t Table) -> Result<Option<TableLock<'t>>, c_int> {
-        if table.namespace.is_in_memory() {
-            return TableLock::whole(table, table.header().lock.lock()).map(Some);
-        }
-        let Some(file) = TableLock::file(table)? else { return Ok(None) };
-        kernel::wait_lock(&file, Lock::Write, BYTE)?;
-        Ok(Some(TableLock::OnDisk(file)))
-    }
+/// The lock, to be taken.
+enum Free<'t> {
+    InMemory(&'t Table),
+    OnDisk(Descriptor),
+}
 
-    /// The same, doing something else as long as another has it.
-    fn wait_doing(
-        table: &'t Table,
-        mut meanwhile: impl FnMut() -> bool,
-    ) -> Result<Option<TableLock<'t>>, c_int> {
+impl<'t> Free<'t> {
+    /// `None` if the table's file is gone.
+    fn of(table: &'t Table) -> Result<Option<Free<'t>>, c_int> {
         if table.namespace.is_in_memory() {
-            loop {
-                match table.header().lock.try_lock() {
-                    Err(LockError::Failed(SyncError::WouldBlock)) if meanwhile() => return Ok(None),
-                    Err(LockError::Failed(SyncError::WouldBlock)) => kernel::pause(),
-                    other => return TableLock::whole(table, other).map(Some),
-                }
-            }
+            return Ok(Some(Free::InMemory(table)));
         }
-        let Some(file) = TableLock::file(table)? else { return Ok(None) };
-        while !kernel::try_lock(&file, Lock::Write, BYTE)? {
-            if meanwhile() {
-                return Ok(None);
-            }
-            kernel::pause();
-        }
-        Ok(Some(TableLock::OnDisk(file)))
-    }
-
-    /// The table's file, opened to be locked; `None` if it is gone.
-    fn file(table: &Table) -> Result<Option<Descriptor>, c_int> {
         match kernel::open(table.path(), libc::O_RDWR) {
             Err(libc::ENOENT) => Ok(None),
-            other => other.map(Some),
+            other => Ok(Some(Free::OnDisk(other?))),
         }
     }
 
+    fn wait(self) -> Result<TableLock<'t>, c_int> {
+        match self {
+            Free::InMemory(table) => TableLock::whole(table, table.header().lock.lock()),
+            Free::OnDisk(file) => {
+                kernel::wait_lock(&file, Lock::Write, BYTE)?;
+                Ok(TableLock::OnDisk(file))
+            }
+        }
+    }
+
+    /// Takes it, or is given back if another has it.
+    fn try_now(self) -> Result<Result<TableLock<'t>, Free<'t>>, c_int> {
+        match self {
+            Free::InMemory(table) => match table.header().lock.try_lock() {
+                Err(LockError::Failed(SyncError::WouldBlock)) => Ok(Err(self)),
+                had => TableLock::whole(table, had).map(Ok),
+            },
+            Free::OnDisk(ref file) if !kernel::try_lock(file, Lock::Write, BYTE)? => Ok(Err(self)),
+            Free::OnDisk(file) => Ok(Ok(TableLock::OnDisk(file))),
+        }
+    }
+}
+
+impl<'t> TableLock<'t> {
     /// The lock of memory, also after its owner's death: what that left, `changes` tells.
     fn whole(table: &'t Table, had: LockResult<MutexGuard<'t, ()>>) -> Result<TableLock<'t>, c_int> {
         match had {
@@ -132,8 +132,8 @@ impl<'t> TableLock<'t> {
 impl Table {
     /// Takes the lock, and repairs what its last owner may have left; `None` if the table is stale.
     pub(crate) fn lock(&self, _: &Quiet) -> Result<Option<Locked<'_>>, c_int> {
-        match TableLock::wait(self)? {
-            Some(lock) => self.locked(lock),
+        match Free::of(self)? {
+            Some(free) => self.locked(free.wait()?),
             None => Ok(None),
         }
     }
@@ -158,18 +158,19 @@ impl Table {
         key: i32,
         _: &Quiet,
     ) -> Result<Option<(i32, Word, &Entry)>, c_int> {
+        let Some(mut free) = Free::of(self)? else { return Ok(None) };
         let begun = kernel::monotonic();
-        let mut found_in_all = None;
-        let lock = TableLock::wait_doing(self, || {
-            if kernel::monotonic() - begun > PATIENCE {
-                found_in_all = self.find_in_all(key).ok();
+        loop {
+            match free.try_now()? {
+                Ok(lock) => return Ok(self.locked(lock)?.and_then(|locked| locked.find(key))),
+                Err(back) => free = back,
             }
-            found_in_all.is_some()
-        })?;
-        match (found_in_all, lock) {
-            (Some(found), _) => Ok(found),
-            (None, Some(lock)) => Ok(self.locked(lock)?.and_then(|locked| locked.find(key))),
-            (None, None) => Ok(None),
+            if kernel::monotonic() - begun > PATIENCE {
+                if let Ok(found) = self.find_in_all(key) {
+                    return Ok(found);
+                }
+            }
+            kernel::pause();
         }
     }
 

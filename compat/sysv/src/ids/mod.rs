@@ -35,12 +35,11 @@
 //! # Why a crash is safe
 //!
 //! The kernel gives the lock back, or the mutex with word of a death, in whatever container. Whoever has it next sees
-//! from `changes`, which is odd during a creation, that one did
-//! not come to its end, and *repairs*: the lists are made anew from the words, and files that no word speaks of are
-//! removed. So it does not matter in which order the rest of a creation is done, but for two things: index and sequence
-//! number are noted before they are used, so that no id is given out twice, and the word comes last, so that an entry is
-//! seen with its fields and file or not at all. A removal is a single step; what has to follow it is done by whoever
-//! comes across a removed entry that nobody holds.
+//! from `changes`, which is odd during a creation, that one did not come to its end, and *repairs*: the lists are made
+//! anew from the words, and files that no word speaks of are removed. So it does not matter in which order the rest of
+//! a creation is done, but for two things: index and sequence number are noted before they are used, so that no id is
+//! given out twice, and the word comes last, so that an entry is seen with its fields and file or not at all. A removal
+//! is a single step; what has to follow it is done by whoever comes across a removed entry that nobody holds.
 //!
 //! Left open: a program that writes a living thread's id over the mutex holds up all who create, as it would by any other
 //! damage to the table; looking up goes on.

@@ -53,8 +53,8 @@ impl Table {
     /// The same, after making sure that the file is still the one under its name. Not to be called while quiet.
     pub(crate) fn current(kind: Kind) -> Result<&'static Table, c_int> {
         let table = Table::of(kind)?;
-        match kernel::stat_path(&table.path) {
-            Ok(stat) if (stat.device, stat.inode) == (table.device, table.inode) => Ok(table),
+        match table.is_named() {
+            Ok(true) => Ok(table),
             _ => Table::renew(kind),
         }
     }

@@ -207,8 +207,14 @@ impl Claim {
 
     #[inline]
     fn index(self) -> usize {
-        (self.0 >> INDEX_AT) as usize % 64 % ENTRIES
+        index_in(self.0)
     }
+}
+
+/// The entry that an operation names, in the count or in a claim.
+#[inline]
+fn index_in(word: u64) -> usize {
+    (word >> INDEX_AT) as usize % 64 % ENTRIES
 }
 
 /// Why no permit was had.
@@ -233,7 +239,7 @@ impl Entries {
     }
 
     /// Takes one unit for a permit, and says how many are left.
-    // Always: as the claim is one word.
+    // Always: the result would go by way of memory.
     #[inline(always)]
     pub(super) fn take(&self, count: &AtomicU64, seat: &Seat) -> Result<(Claim, u32), Lacking> {
         let seen = count.load(SeqCst);
@@ -297,7 +303,7 @@ impl Entries {
     /// more after that, for whoever was stopped in between: see [what is left open](self).
     #[cold]
     fn help(&self, count: u64) {
-        let index = (count >> INDEX_AT) as usize % 64 % ENTRIES;
+        let index = index_in(count);
         let word = self.0[index].state.load(Acquire);
         let state = State(word);
         let after = match state.stage() {

@@ -575,7 +575,8 @@ fn new_record() -> Result<NonNull<Record>, SyncError> {
     if !wiped {
         process::in_child_too(wipe);
     }
-    // SAFETY: there is room for that and the record. All zero is a record that is not set up.
+    // SAFETY: there was mapped as much, from a page's beginning on, so that the record is aligned as it has to be. All
+    // zero is one that is not set up.
     Ok(unsafe { memory.byte_add(WITHIN_PAGE) }.cast())
 }
 
@@ -586,6 +587,9 @@ fn new_record() -> Result<NonNull<Record>, SyncError> {
 /// [`Shared`](crate::Shared) does; so records do not.
 #[cfg(not(commons_model))]
 const WITHIN_PAGE: usize = 0xd40;
+
+#[cfg(not(commons_model))]
+const _: () = assert!(WITHIN_PAGE % align_of::<Record>() == 0);
 
 #[cfg(commons_model)]
 fn new_record() -> Result<NonNull<Record>, SyncError> {
